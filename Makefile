@@ -1,0 +1,18 @@
+# Each target is a script or one command that can be run by hand; `setup` does nothing once it is done.
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.PHONY: setup demo test lint
+
+setup:
+	@PYTHON="$(PYTHON)" scripts/setup.sh
+
+demo: setup
+	@scripts/demo.sh
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .

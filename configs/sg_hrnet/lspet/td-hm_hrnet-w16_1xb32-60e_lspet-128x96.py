@@ -1,0 +1,35 @@
+_base_ = [
+    "mmpose::_base_/default_runtime.py",
+    "../_base_/models/hrnet-w16_128x96.py",
+    "../_base_/datasets/lspet.py",
+]
+
+train_cfg = dict(max_epochs=60, val_interval=5)
+optim_wrapper = dict(optimizer=dict(type="Adam", lr=1e-3))
+param_scheduler = [
+    dict(type="LinearLR", begin=0, end=200, start_factor=0.001, by_epoch=False),
+    dict(type="MultiStepLR", begin=0, end=60, milestones=[45, 55], gamma=0.1, by_epoch=True),
+]
+auto_scale_lr = dict(base_batch_size=32)
+default_hooks = dict(checkpoint=dict(save_best="PCK", rule="greater"))
+
+model = dict(head=dict(out_channels=14))
+
+train_dataloader = dict(
+    batch_size=32,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    dataset=dict(_base_.lspet_train, pipeline=_base_.train_pipeline),
+)
+val_dataloader = dict(
+    batch_size=64,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type="DefaultSampler", shuffle=False, round_up=False),
+    dataset=dict(_base_.lspet_val, pipeline=_base_.val_pipeline),
+)
+test_dataloader = val_dataloader
+
+val_evaluator = dict(type="PCKAccuracy", thr=0.2, norm_item="bbox")
+test_evaluator = val_evaluator

@@ -1,0 +1,22 @@
+# Copyright (c) the sgpose authors. Licensed under Apache-2.0.
+"""SG-HRNet for MMPose: importing sgpose registers its parts in MMPose's registries.
+
+Where MMPose is not installed, importing sgpose succeeds and registers nothing; what needs MMPose
+then raises an ImportError that says how to install it.
+"""
+
+import importlib
+
+from ._compat import missing_stack
+from .version import __version__
+
+__all__ = ["__version__", "codecs", "datasets", "models"]
+
+if missing_stack() is None:
+    from . import codecs, datasets, models
+else:
+
+    def __getattr__(name: str):
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return importlib.import_module(f"{__name__}.{name}")

@@ -1,0 +1,23 @@
+# Copyright (c) the sgpose authors. Licensed under Apache-2.0.
+from .._compat import check_stack
+
+check_stack()
+
+from .backbones import SGHRNet
+from .heads import SegmentationGuidedHeadMixin, SGHeatmapHead, SGRTMCCHead, SGSimCCHead
+from .layers import GuidedFeatures, SegmentationGuidedModule
+from .losses import DynamicWeightAverage, SegmentationLoss
+from .necks import GuidedNeck
+
+__all__ = [
+    "DynamicWeightAverage",
+    "GuidedFeatures",
+    "GuidedNeck",
+    "SGHRNet",
+    "SGHeatmapHead",
+    "SGRTMCCHead",
+    "SGSimCCHead",
+    "SegmentationGuidedHeadMixin",
+    "SegmentationGuidedModule",
+    "SegmentationLoss",
+]

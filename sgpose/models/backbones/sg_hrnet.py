@@ -1,0 +1,162 @@
+# Copyright (c) the sgpose authors. Licensed under Apache-2.0.
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmpose.models.backbones.hrnet import HRModule, HRNet
+from mmpose.registry import MODELS
+from torch import Tensor
+
+from ..layers import GuidedFeatures, build_guides, check_guide_op, guide_features
+
+STAGES = (2, 3, 4)
+GUIDE_SOURCES = ("stage_input", "branch_output")
+GUIDE_MODULES = ("last", "first", "all")
+
+
+def fuse_branches(module: HRModule, branches: Sequence[Tensor]) -> list[Tensor]:
+    """Fuse the branch outputs of an HRModule as its own forward does.
+
+    Args:
+        module: The module whose fusion layers are used.
+        branches: One feature map per branch, the highest resolution first.
+
+    Returns:
+        The fused feature maps, equal bit for bit to those of ``module.forward``.
+    """
+    if module.num_branches == 1:
+        return list(branches)
+    return [
+        module.relu(sum(x if i == j else layers[j](x) for j, x in enumerate(branches)))
+        for i, layers in enumerate(module.fuse_layers)
+    ]
+
+
+@MODELS.register_module()
+class SGHRNet(HRNet):
+    """HRNet whose high-resolution branch is guided by segmentation maps.
+
+    In each guided stage a :class:`SegmentationGuidedModule` predicts a map that weights the
+    output of the high-resolution branch before the stage's fusion; one more map weights the
+    high-resolution output of the network (paper, section 3.3,
+    https://doi.org/10.18280/ts.410522). The state-dict keys of HRNet are unchanged, and with the
+    same seed every tensor of HRNet starts with the same values as in HRNet itself.
+
+    Args:
+        guide_stages: The guided places: stages out of 2, 3, 4 and ``'out'`` for the output.
+        guide_source: What a stage's map is predicted from: ``'stage_input'``, the
+            high-resolution input of the stage, or ``'branch_output'``, the branch output that
+            it weights (the paper's two descriptions).
+        guide_module: The modules of a stage in which its guide acts: ``'last'``, ``'first'``
+            or ``'all'``. A stage has one guide; from ``'branch_output'`` it predicts one map
+            per module in which it acts.
+        guide_op: ``'multiply'`` (the paper), ``'residual'`` or ``'none'``, see
+            :func:`guide_features`.
+        guide_init_bias: Bias of the guides' logits at the start.
+        detach_guide: Pass no gradient from the guided features to the maps.
+        args, kwargs: HRNet's own. ``frozen_stages`` freezes HRNet's layers, never the guides.
+
+    Returns of forward:
+        :class:`GuidedFeatures`: HRNet's outputs, which carry the segmentation logits.
+
+    Raises:
+        ValueError: If a guide argument is none of its options.
+    """
+
+    def __init__(
+        self,
+        *args,
+        guide_stages: Sequence[int | str] = (2, 3, 4, "out"),
+        guide_source: str = "stage_input",
+        guide_module: str = "last",
+        guide_op: str = "multiply",
+        guide_init_bias: float = 0.0,
+        detach_guide: bool = False,
+        **kwargs,
+    ) -> None:
+        check_guide_op(guide_op)
+        _check_option("guide_source", guide_source, GUIDE_SOURCES)
+        _check_option("guide_module", guide_module, GUIDE_MODULES)
+        places = (*STAGES, "out")
+        if len(set(guide_stages)) != len(guide_stages) or not set(guide_stages) <= set(places):
+            raise ValueError(
+                f"guide_stages must be different ones of {places}, got {tuple(guide_stages)}"
+            )
+        super().__init__(*args, **kwargs)
+        self.guide_source = guide_source
+        self.guide_module = guide_module
+        self.guide_op = guide_op
+        self.detach_guide = detach_guide
+        self.guides = build_guides(
+            {
+                _guide_name(place): self._guided_channels(place)
+                for place in places
+                if place in guide_stages
+            },
+            guide_init_bias,
+        )
+
+    def _guided_channels(self, place: int | str) -> int:
+        stage = self.stage4 if place == "out" else getattr(self, f"stage{place}")
+        return stage[-1].in_channels[0]
+
+    def forward(self, x: Tensor) -> GuidedFeatures:
+        x = self.relu(self.norm1(self.conv1(x)))
+        x = self.relu(self.norm2(self.conv2(x)))
+        outputs, logits = [self.layer1(x)], []
+        for stage in STAGES:
+            inputs = self._transition(stage, outputs)
+            outputs, stage_logits = self._forward_stage(stage, inputs)
+            logits += stage_logits
+        if "out" in self.guides:
+            logits.append(self.guides["out"](outputs[0]))
+            outputs[0] = self._guide(outputs[0], logits[-1])
+        return GuidedFeatures(outputs, logits)
+
+    def _transition(self, stage: int, outputs: list[Tensor]) -> list[Tensor]:
+        layers = getattr(self, f"transition{stage - 1}")
+        return [
+            outputs[i] if layer is None else layer(outputs[-1]) for i, layer in enumerate(layers)
+        ]
+
+    def _forward_stage(self, stage: int, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Run one stage; return its outputs and the logits predicted in it."""
+        modules = getattr(self, f"stage{stage}")
+        name = _guide_name(stage)
+        if name not in self.guides:
+            return modules(x), []
+        guide = self.guides[name]
+        from_input = self.guide_source == "stage_input"
+        logits = [guide(x[0])] if from_input else []
+        for i, module in enumerate(modules):
+            if not self._acts_in(i, len(modules)):
+                x = module(x)
+                continue
+            branches = [branch(x[j]) for j, branch in enumerate(module.branches)]
+            if not from_input:
+                logits.append(guide(branches[0]))
+            branches[0] = self._guide(branches[0], logits[-1])
+            x = fuse_branches(module, branches)
+        return x, logits
+
+    def _acts_in(self, index: int, num_modules: int) -> bool:
+        if self.guide_module == "all":
+            return True
+        return index == (0 if self.guide_module == "first" else num_modules - 1)
+
+    def _guide(self, features: Tensor, logits: Tensor) -> Tensor:
+        return guide_features(features, logits, self.guide_op, self.detach_guide)
+
+    def train(self, mode: bool = True) -> SGHRNet:
+        """Set the training mode as HRNet does; return self, as PyTorch's modules do."""
+        super().train(mode)
+        return self
+
+
+def _guide_name(place: int | str) -> str:
+    return "out" if place == "out" else f"stage{place}"
+
+
+def _check_option(name: str, value: str, options: tuple[str, ...]) -> None:
+    if value not in options:
+        raise ValueError(f"{name} must be one of {options}, got {value!r}")

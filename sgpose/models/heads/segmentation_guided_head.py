@@ -1,0 +1,181 @@
+# Copyright (c) the sgpose authors. Licensed under Apache-2.0.
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from mmpose.models.heads import HeatmapHead, RTMCCHead, SimCCHead
+from mmpose.models.utils.tta import flip_heatmaps
+from mmpose.registry import MODELS
+from torch import Tensor
+
+from ..layers import GuidedFeatures
+
+
+def resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize segmentation logits bilinearly to the size of the mask.
+
+    Args:
+        logits: (B, 1, h, w).
+        size: Height H and width W of the mask.
+
+    Returns:
+        (B, 1, H, W).
+
+    Raises:
+        ValueError: If the aspect ratios differ by more than the rounding of strides explains.
+    """
+    h, w = logits.shape[-2:]
+    height, width = size
+    if (h, w) == (height, width):
+        return logits
+    if abs(h - w * height / width) >= 1 and abs(w - h * width / height) >= 1:
+        raise ValueError(
+            f"a segmentation map of {h}x{w} (height x width) cannot be compared with a mask of "
+            f"{height}x{width}: the aspect ratios differ. Set SegmentationTarget's mask_size or "
+            "the codec's heatmap_size, which are (width, height), to that of the input"
+        )
+    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+
+
+def attention_maps(feats: GuidedFeatures) -> Tensor:
+    """Return the segmentation maps of all S guides at the finest guide's size, (B, S, h, w)."""
+    size = max((x.shape[-2:] for x in feats.segmentation_logits), key=lambda s: s[0] * s[1])
+    return torch.cat([resize_logits(x, size).sigmoid() for x in feats.segmentation_logits], dim=1)
+
+
+class SegmentationGuidedHeadMixin:
+    """Add the segmentation loss to a head: ``class MyHead(SegmentationGuidedHeadMixin, Head)``.
+
+    In training the head's own losses and the segmentation loss of the features' guides are
+    weighted against each other (paper, section 3.4, https://doi.org/10.18280/ts.410522): all the
+    head's losses get one weight, ``loss_seg`` the other. ``raw_kpt``, ``raw_seg`` (the losses
+    before weighting) and ``weight_kpt``, ``weight_seg`` are logged beside them.
+
+    Prediction is the head's own. With ``output_heatmaps=True`` in the test config, each
+    ``pred_instances`` also holds
+
+        - guide_maps (np.ndarray): (1, S, h, w), the segmentation maps of the S guides in [0, 1];
+          under flip test the mean of both passes
+        - guide_input_center, guide_input_scale (np.ndarray): (1, 2), centre and size of the crop
+          in pixels of the image
+
+    Args:
+        segmentation_loss (dict, optional): Config of the segmentation loss, None for none.
+            Defaults to ``dict(type='SegmentationLoss', loss_weight=0.002)``.
+        loss_weighting (dict, optional): Config of the weighting, None for none. Defaults to
+            ``dict(type='DynamicWeightAverage', temperature=1.0, interval=1)``.
+        args, kwargs: The head's own.
+    """
+
+    def __init__(
+        self,
+        *args,
+        segmentation_loss: dict | None = dict(type="SegmentationLoss", loss_weight=0.002),
+        loss_weighting: dict | None = dict(
+            type="DynamicWeightAverage", temperature=1.0, interval=1
+        ),
+        **kwargs,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.segmentation_loss = segmentation_loss and MODELS.build(segmentation_loss)
+        self.loss_weighting = loss_weighting and MODELS.build(loss_weighting)
+
+    def loss(self, feats: GuidedFeatures, batch_data_samples: list, train_cfg: dict = {}) -> dict:
+        """Compute the head's losses and the segmentation loss, weighted.
+
+        Raises:
+            TypeError: If the features carry no segmentation logits.
+            ValueError: If the targets hold no segmentation, or one whose aspect ratio is not that
+                of the maps.
+        """
+        losses = super().loss(feats, batch_data_samples, train_cfg)
+        if self.segmentation_loss is None:
+            return losses
+        target = _segmentation_target(batch_data_samples)
+        logits = [resize_logits(x, target.shape[-2:]) for x in _segmentation_logits(feats)]
+        segmentation = self.segmentation_loss(logits, target)
+        if self.loss_weighting is None:
+            return dict(losses, loss_seg=segmentation)
+
+        names = [name for name in losses if "loss" in name]
+        keypoint = sum(_total(losses[name]) for name in names)
+        weights = self.loss_weighting.weights()
+        weighted = self.loss_weighting(dict(keypoint=keypoint, segmentation=segmentation))
+        losses.update({name: _scale(losses[name], weights["keypoint"]) for name in names})
+        losses.update(
+            loss_seg=weighted["segmentation"],
+            raw_kpt=keypoint.detach(),
+            raw_seg=segmentation.detach(),
+            weight_kpt=weights["keypoint"],
+            weight_seg=weights["segmentation"],
+        )
+        return losses
+
+    def predict(self, feats, batch_data_samples: list, test_cfg: dict = {}):
+        """Predict as the head does; add the guides' maps where heatmaps are asked for."""
+        preds = super().predict(feats, batch_data_samples, test_cfg)
+        passes = feats if isinstance(feats, list) else [feats]
+        if test_cfg.get("output_heatmaps", False) and isinstance(passes[0], GuidedFeatures):
+            maps = attention_maps(passes[0])
+            if test_cfg.get("flip_test", False):
+                flipped = flip_heatmaps(
+                    attention_maps(passes[1]),
+                    shift_heatmap=test_cfg.get("shift_heatmap", False),
+                )
+                maps = (maps + flipped) * 0.5
+            instances = preds[0] if isinstance(preds, tuple) else preds
+            for instance, sample, sample_maps in zip(
+                instances, batch_data_samples, maps.float().cpu().numpy()
+            ):
+                instance.guide_maps = sample_maps[None]
+                instance.guide_input_center = sample.metainfo["input_center"].reshape(1, 2)
+                instance.guide_input_scale = sample.metainfo["input_scale"].reshape(1, 2)
+        return preds
+
+
+@MODELS.register_module()
+class SGHeatmapHead(SegmentationGuidedHeadMixin, HeatmapHead):
+    """MMPose's HeatmapHead with the segmentation loss of :class:`SegmentationGuidedHeadMixin`."""
+
+
+@MODELS.register_module()
+class SGSimCCHead(SegmentationGuidedHeadMixin, SimCCHead):
+    """MMPose's SimCCHead with the segmentation loss of :class:`SegmentationGuidedHeadMixin`."""
+
+
+@MODELS.register_module()
+class SGRTMCCHead(SegmentationGuidedHeadMixin, RTMCCHead):
+    """MMPose's RTMCCHead with the segmentation loss of :class:`SegmentationGuidedHeadMixin`."""
+
+
+def _segmentation_logits(feats) -> tuple[Tensor, ...]:
+    logits = getattr(feats, "segmentation_logits", ())
+    if not logits:
+        raise TypeError(
+            f"the head needs features that carry segmentation logits, got {type(feats).__name__} "
+            "without: use a guided backbone (SGHRNet, SGBackbone), wrap a neck between them in "
+            "GuidedNeck(neck=...), or set segmentation_loss=None"
+        )
+    return logits
+
+
+def _segmentation_target(batch_data_samples: list) -> Tensor:
+    if not all(
+        "gt_fields" in sample and "segmentation" in sample.gt_fields
+        for sample in batch_data_samples
+    ):
+        raise ValueError(
+            "the targets hold no segmentation: wrap the codec of GenerateTarget, "
+            "encoder=dict(type='SegmentationTarget', codec=codec, radius=5.0), or set the head's "
+            "segmentation_loss=None"
+        )
+    return torch.stack([sample.gt_fields.segmentation for sample in batch_data_samples])
+
+
+def _total(loss: Tensor | list[Tensor]) -> Tensor:
+    """Reduce a loss as MMEngine's ``parse_losses`` does."""
+    return loss.mean() if isinstance(loss, Tensor) else sum(x.mean() for x in loss)
+
+
+def _scale(loss: Tensor | list[Tensor], weight: Tensor) -> Tensor | list[Tensor]:
+    return loss * weight if isinstance(loss, Tensor) else [x * weight for x in loss]

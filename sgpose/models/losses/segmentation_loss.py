@@ -1,0 +1,49 @@
+# Copyright (c) the sgpose authors. Licensed under Apache-2.0.
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmpose.registry import MODELS
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class SegmentationLoss(nn.Module):
+    """Binary cross entropy of N segmentation maps with one target (paper, eq. 6 and 7).
+
+    The mean over maps, batch and pixels, times the paper's lambda. (The paper sums over pixels, as
+    it does in the heatmap loss; MMPose averages both, which leaves their ratio as it is.)
+
+    Args:
+        loss_weight (float): The paper's lambda, >= 0. Defaults to 0.002.
+    """
+
+    def __init__(self, loss_weight: float = 0.002) -> None:
+        super().__init__()
+        if loss_weight < 0:
+            raise ValueError(f"loss_weight must not be negative, got {loss_weight}")
+        self.loss_weight = loss_weight
+
+    def forward(self, logits: Sequence[Tensor], target: Tensor) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            logits: N tensors of shape (B, 1, H, W), N >= 1.
+            target: (B, 1, H, W) in [0, 1].
+
+        Returns:
+            The scalar loss, in float32 also where the logits are in half precision.
+
+        Raises:
+            ValueError: If there is no map, or one whose shape is not the target's.
+        """
+        shapes = [tuple(x.shape) for x in logits]
+        if not shapes or set(shapes) != {tuple(target.shape)}:
+            raise ValueError(
+                f"SegmentationLoss needs one or more logits of the target's shape "
+                f"{tuple(target.shape)}, got {shapes}"
+            )
+        losses = [F.binary_cross_entropy_with_logits(x.float(), target.float()) for x in logits]
+        return self.loss_weight * torch.stack(losses).mean()

@@ -1,0 +1,286 @@
+# Copyright (c) the sgpose authors. Licensed under Apache-2.0.
+import copy
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.structures import InstanceData, PixelData
+from mmpose.registry import MODELS
+from mmpose.structures import PoseDataSample, merge_data_samples
+
+from sgpose.models import GuidedFeatures
+from sgpose.models.heads.segmentation_guided_head import attention_maps, resize_logits
+
+CODEC = dict(type="MSRAHeatmap", input_size=(48, 64), heatmap_size=(12, 16), sigma=1)
+SIMCC = dict(type="SimCCLabel", input_size=(48, 64), sigma=2.0, simcc_split_ratio=2.0)
+HEADS = dict(
+    heatmap=dict(
+        type="SGHeatmapHead",
+        in_channels=4,
+        out_channels=5,
+        deconv_out_channels=None,
+        decoder=CODEC,
+    ),
+    simcc=dict(
+        type="SGSimCCHead",
+        in_channels=4,
+        out_channels=5,
+        input_size=(48, 64),
+        in_featuremap_size=(12, 16),
+        simcc_split_ratio=2.0,
+        deconv_out_channels=None,
+        loss=dict(type="KLDiscretLoss", use_target_weight=True),
+        decoder=SIMCC,
+    ),
+    rtmcc=dict(
+        type="SGRTMCCHead",
+        in_channels=4,
+        out_channels=5,
+        input_size=(48, 64),
+        in_featuremap_size=(12, 16),
+        simcc_split_ratio=2.0,
+        final_layer_kernel_size=3,
+        gau_cfg=dict(
+            hidden_dims=8,
+            s=4,
+            expansion_factor=2,
+            dropout_rate=0.0,
+            drop_path=0.0,
+            act_fn="SiLU",
+            use_rel_bias=False,
+            pos_enc=False,
+        ),
+        loss=dict(type="KLDiscretLoss", use_target_weight=True),
+        decoder=SIMCC,
+    ),
+)
+
+
+def build(name="heatmap", **kwargs):
+    torch.manual_seed(0)
+    return MODELS.build(dict(copy.deepcopy(HEADS[name]), **kwargs)).train()
+
+
+def plain(name="heatmap"):
+    cfg = copy.deepcopy(HEADS[name])
+    cfg["type"] = cfg["type"][2:]
+    torch.manual_seed(0)
+    return MODELS.build(cfg).train()
+
+
+def guided_features(seed=0, size=(16, 12), num_guides=3):
+    g = torch.Generator().manual_seed(seed)
+    feature = torch.randn(2, 4, 16, 12, generator=g)
+    logits = [torch.randn(2, 1, *size, generator=g) for _ in range(num_guides)]
+    return GuidedFeatures([feature], logits)
+
+
+def samples(name="heatmap", size=(16, 12), mask=True):
+    rng = np.random.default_rng(0)
+    batch = []
+    for _ in range(2):
+        sample = PoseDataSample(
+            metainfo=dict(
+                input_size=(48, 64),
+                input_center=np.array([30.0, 40.0]),
+                input_scale=np.array([60.0, 80.0]),
+                flip_indices=[0, 2, 1, 4, 3],
+                ori_shape=(100, 90),
+            )
+        )
+        fields = PixelData()
+        if name == "heatmap":
+            fields.heatmaps = torch.tensor(rng.uniform(0, 1, (5, *size)), dtype=torch.float32)
+        if mask:
+            target = rng.integers(0, 2, (1, *size))
+            fields.segmentation = torch.tensor(target, dtype=torch.float32)
+        sample.gt_fields = fields
+        labels = InstanceData(keypoint_weights=torch.ones(1, 5))
+        if name != "heatmap":
+            labels.keypoint_x_labels = torch.rand(1, 5, 96)
+            labels.keypoint_y_labels = torch.rand(1, 5, 128)
+        sample.gt_instance_labels = labels
+        sample.gt_instances = InstanceData(
+            bboxes=np.zeros((1, 4)),
+            bbox_scores=np.ones(1),
+            keypoints=np.zeros((1, 5, 2)),
+        )
+        batch.append(sample)
+    return batch
+
+
+def estimator():
+    return MODELS.build(
+        dict(
+            type="TopdownPoseEstimator",
+            backbone=dict(type="ResNet", depth=18),
+            head=copy.deepcopy(HEADS["heatmap"]),
+        )
+    )
+
+
+def bce(feats, batch):
+    target = torch.stack([s.gt_fields.segmentation for s in batch])
+    return sum(
+        F.binary_cross_entropy(x.sigmoid(), target) for x in feats.segmentation_logits
+    ) / len(feats.segmentation_logits)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_losses_are_the_parents_and_the_masks(name):
+    head, parent, feats = build(name), plain(name), guided_features()
+    batch = samples(name)
+    losses, expected = head.loss(feats, batch), parent.loss(tuple(feats), batch)
+    segmentation = 0.002 * bce(feats, batch)
+    torch.testing.assert_close(losses["loss_kpt"], expected["loss_kpt"])
+    torch.testing.assert_close(losses["raw_kpt"], expected["loss_kpt"].detach())
+    torch.testing.assert_close(losses["loss_seg"], segmentation)
+    torch.testing.assert_close(losses["raw_seg"], segmentation)
+    assert losses["weight_kpt"] == losses["weight_seg"] == 1
+    assert torch.equal(losses["acc_pose"], expected["acc_pose"])
+    assert not losses["raw_kpt"].requires_grad
+
+
+def test_losses_are_weighted_and_mmengine_sums_them():
+    head = build(loss_weighting=dict(type="DynamicWeightAverage", temperature=0.5))
+    for seed in range(3):
+        feats, batch = guided_features(seed), samples()
+        weights = {k: float(v) for k, v in head.loss_weighting.weights().items()}
+        losses = head.loss(feats, batch)
+    assert weights["keypoint"] != pytest.approx(1, abs=1e-4)
+    assert float(losses["weight_kpt"]) == pytest.approx(weights["keypoint"])
+    expected = plain().loss(tuple(feats), batch)["loss_kpt"]
+    assert float(losses["loss_kpt"]) == pytest.approx(weights["keypoint"] * float(expected))
+    segmentation = 0.002 * float(bce(feats, batch))
+    assert float(losses["loss_seg"]) == pytest.approx(weights["segmentation"] * segmentation)
+    total, _ = estimator().parse_losses(losses)
+    torch.testing.assert_close(total, losses["loss_kpt"] + losses["loss_seg"])
+
+
+def test_all_losses_of_the_parent_get_one_weight_and_lists_too():
+    class Parent(torch.nn.Module):
+        def loss(self, feats, batch_data_samples, train_cfg):
+            return dict(
+                loss_a=torch.tensor(2.0),
+                loss_b=[torch.tensor([1.0, 3.0]), torch.tensor(4.0)],
+                acc_pose=torch.tensor(0.5),
+            )
+
+    from sgpose.models import SegmentationGuidedHeadMixin
+
+    class Head(SegmentationGuidedHeadMixin, Parent):
+        pass
+
+    head = Head().train()
+    head.loss_weighting.weights = lambda: dict(
+        keypoint=torch.tensor(0.5), segmentation=torch.tensor(1.5)
+    )
+    losses = head.loss(guided_features(), samples())
+    assert losses["loss_a"] == 1.0
+    assert [x.tolist() for x in losses["loss_b"]] == [[0.5, 1.5], 2.0]
+    assert losses["acc_pose"] == 0.5
+    assert losses["raw_kpt"] == 2 + 2 + 4
+
+
+def test_switched_off():
+    feats, batch = guided_features(), samples()
+    expected = plain().loss(tuple(feats), batch)
+    alone = build(segmentation_loss=None).loss(feats, batch)
+    assert {k: float(v) for k, v in alone.items()} == {k: float(v) for k, v in expected.items()}
+    fixed = build(
+        loss_weighting=None, segmentation_loss=dict(type="SegmentationLoss", loss_weight=2.0)
+    ).loss(feats, batch)
+    assert set(fixed) == {"loss_kpt", "loss_seg", "acc_pose"}
+    torch.testing.assert_close(fixed["loss_kpt"], expected["loss_kpt"])
+    torch.testing.assert_close(fixed["loss_seg"], 2 * bce(feats, batch))
+
+
+def test_gradient_of_the_segmentation_loss_reaches_every_guide():
+    feats = guided_features()
+    for logits in feats.segmentation_logits:
+        logits.requires_grad_()
+    build().loss(feats, samples())["loss_seg"].backward()
+    assert all(logits.grad.abs().sum() > 0 for logits in feats.segmentation_logits)
+
+
+@pytest.mark.parametrize("size", [(8, 6), (32, 24), (4, 3)])
+def test_logits_of_another_size_are_resized_to_the_mask(size):
+    feats = guided_features(size=size)
+    resized = [
+        F.interpolate(x, (16, 12), mode="bilinear", align_corners=False)
+        for x in feats.segmentation_logits
+    ]
+    losses = build().loss(feats, samples())
+    expected = 0.002 * bce(GuidedFeatures([], resized), samples())
+    torch.testing.assert_close(losses["raw_seg"], expected)
+
+
+def test_rounding_of_strides_is_no_other_aspect_ratio():
+    logits = torch.zeros(1, 1, 5, 4)
+    assert resize_logits(logits, (33, 25)).shape == (1, 1, 33, 25)
+    assert resize_logits(logits, (5, 4)) is logits
+
+
+@pytest.mark.parametrize("size", [(16, 16), (12, 16), (8, 12)])
+def test_another_aspect_ratio_is_refused(size):
+    with pytest.raises(ValueError, match=f"map of {size[0]}x{size[1]} .* mask of 16x12"):
+        build().loss(guided_features(size=size), samples())
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_prediction_is_the_parents(name):
+    head, parent, feats = build(name).eval(), plain(name).eval(), guided_features()
+    with torch.no_grad():
+        ours = head.predict(feats, samples(name), {})
+        theirs = parent.predict(tuple(feats), samples(name), {})
+    for a, b in zip(ours, theirs):
+        assert set(a.keys()) == set(b.keys())
+        np.testing.assert_array_equal(a.keypoints, b.keypoints)
+
+
+@pytest.mark.parametrize("shift", [False, True])
+def test_maps_come_with_the_heatmaps_and_survive_merging(shift):
+    head = build().eval()
+    feats, flipped = guided_features(0), guided_features(1)
+    cfg = dict(flip_test=True, flip_mode="heatmap", shift_heatmap=shift, output_heatmaps=True)
+    batch = samples()
+    with torch.no_grad():
+        preds, fields = head.predict([feats, flipped], batch, cfg)
+    back = torch.cat([x.sigmoid().flip(-1) for x in flipped.segmentation_logits], 1)
+    if shift:
+        back = torch.cat([back[..., :1], back[..., :-1]], -1)
+    expected = (torch.cat([x.sigmoid() for x in feats.segmentation_logits], 1) + back) / 2
+    for i in range(2):
+        assert preds[i].guide_maps.shape == (1, 3, 16, 12)
+        np.testing.assert_allclose(preds[i].guide_maps[0], expected[i].numpy(), rtol=1e-6)
+    merged = merge_data_samples(estimator().add_pred_to_datasample(preds, fields, batch))
+    assert merged.pred_instances.guide_maps.shape == (2, 3, 16, 12)
+    assert merged.pred_instances.guide_input_center.tolist() == [[30.0, 40.0]] * 2
+    assert merged.pred_instances.guide_input_scale.tolist() == [[60.0, 80.0]] * 2
+
+
+def test_maps_of_different_sizes_are_shown_at_the_finest():
+    feats = GuidedFeatures([], [torch.zeros(1, 1, 4, 3), torch.ones(1, 1, 8, 6)])
+    maps = attention_maps(feats)
+    assert maps.shape == (1, 2, 8, 6)
+    torch.testing.assert_close(maps[0, 0], torch.full((8, 6), 0.5))
+
+
+def test_prediction_needs_no_logits():
+    preds, _ = (
+        build().eval().predict(tuple(guided_features()), samples(), dict(output_heatmaps=True))
+    )
+    assert "guide_maps" not in preds[0]
+
+
+def test_features_without_logits():
+    with pytest.raises(TypeError, match="got tuple without.*GuidedNeck"):
+        build().loss(tuple(guided_features()), samples())
+    with pytest.raises(TypeError, match="carry segmentation logits"):
+        build().loss(guided_features(num_guides=0), samples())
+
+
+def test_targets_without_segmentation():
+    with pytest.raises(ValueError, match="targets hold no segmentation.*SegmentationTarget"):
+        build().loss(guided_features(), samples(mask=False))

@@ -1,0 +1,104 @@
+# Copyright (c) the sgpose authors. Licensed under Apache-2.0.
+import copy
+import pickle
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sgpose.models.layers import (
+    GuidedFeatures,
+    SegmentationGuidedModule,
+    build_guides,
+    check_guide_op,
+    guide_features,
+)
+
+
+def two_convolutions(module, x):
+    """Convolve twice, as the paper writes it."""
+    y = F.conv2d(x, module.conv_weight, module.conv_bias, padding=1)
+    return F.conv2d(y, module.proj_weight[..., None, None], module.proj_bias)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 9), st.integers(1, 7), st.integers(1, 7), st.integers(0, 2**31 - 1))
+def test_module_equals_the_two_convolutions(channels, height, width, seed):
+    torch.manual_seed(seed)
+    module = SegmentationGuidedModule(channels, init_bias=-0.5).double()
+    torch.nn.init.normal_(module.conv_bias)
+    x = torch.randn(2, channels, height, width, dtype=torch.float64)
+    expected = two_convolutions(module, x)
+    assert module(x).shape == (2, 1, height, width)
+    torch.testing.assert_close(module(x), expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(module.fold()(x), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_gradients_equal_those_of_the_two_convolutions():
+    module = SegmentationGuidedModule(5).double()
+    x = torch.randn(2, 5, 6, 4, dtype=torch.float64)
+    ours = torch.autograd.grad(module(x).square().sum(), list(module.parameters()))
+    theirs = torch.autograd.grad(
+        two_convolutions(module, x).square().sum(), list(module.parameters())
+    )
+    for a, b in zip(ours, theirs):
+        torch.testing.assert_close(a, b)
+        assert a.abs().sum() > 0
+
+
+def test_folding_keeps_only_the_composed_kernel_and_can_be_repeated():
+    module = SegmentationGuidedModule(32)
+    assert sum(p.numel() for p in module.parameters()) == 32 * 32 * 9 + 32 + 32 + 1
+    folded = module.fold().fold()
+    assert folded is module and module.folded
+    assert {k: tuple(v.shape) for k, v in module.state_dict().items()} == {
+        "weight": (1, 32, 3, 3),
+        "bias": (1,),
+    }
+
+
+def test_init_bias_is_the_mean_logit_at_the_start():
+    logits = SegmentationGuidedModule(8, init_bias=-5.0)(torch.randn(64, 8, 9, 9))
+    assert logits.mean().item() == pytest.approx(-5.0, abs=0.1)
+
+
+def test_building_guides_leaves_the_random_state_but_not_the_guides_alike():
+    before = torch.random.get_rng_state()
+    guides = build_guides({"a": 4, "b": 4})
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert not torch.equal(guides["a"].conv_weight, guides["b"].conv_weight)
+
+
+def test_guide_ops():
+    features = torch.randn(2, 3, 4, 5, dtype=torch.float64)
+    logits = torch.randn(2, 1, 4, 5, dtype=torch.float64)
+    s = 1 / (1 + (-logits).exp())
+    torch.testing.assert_close(guide_features(features, logits, "multiply"), s * features)
+    torch.testing.assert_close(guide_features(features, logits, "residual"), (1 + s) * features)
+    assert guide_features(features, logits, "none") is features
+    with pytest.raises(ValueError, match="guide_op must be one of.*'add'"):
+        check_guide_op("add")
+
+
+@pytest.mark.parametrize("op", ["multiply", "residual"])
+def test_gradient_reaches_the_map_unless_detached(op):
+    features = torch.randn(1, 3, 2, 2, requires_grad=True)
+    logits = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    guide_features(features, logits, op).sum().backward()
+    # d sigmoid / d logit at 0 is 1/4
+    torch.testing.assert_close(logits.grad, features.detach().sum(1, keepdim=True) / 4)
+    logits.grad = None
+    guide_features(features, logits, op, detach=True).sum().backward()
+    assert logits.grad is None
+
+
+def test_guided_features_are_a_tuple_with_logits():
+    maps = [torch.randn(1, 2, 3, 3), torch.randn(1, 4, 2, 2)]
+    features = GuidedFeatures(maps, [torch.zeros(1, 1, 3, 3)])
+    assert isinstance(features, tuple) and len(features) == 2 and features[-1] is maps[1]
+    for clone in (copy.deepcopy(features), pickle.loads(pickle.dumps(features))):
+        assert isinstance(clone, GuidedFeatures)
+        assert torch.equal(clone[0], maps[0])
+        assert torch.equal(clone.segmentation_logits[0], torch.zeros(1, 1, 3, 3))
