@@ -78,6 +78,8 @@ setup(
     name="sgpose",
     version=runpy.run_path(str(ROOT / "sgpose" / "version.py"))["__version__"],
     description="SG-HRNet, segmentation-guided human pose estimation, as a plugin of MMPose 1.x",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
     license="Apache-2.0",
     classifiers=[
         "Development Status :: 4 - Beta",

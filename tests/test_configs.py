@@ -58,6 +58,7 @@ def test_config_trains_one_step_and_validates(config, tmp_path):
     codec = without_scope(cfg.codec)
     assert without_scope(encoder.codec) == without_scope(cfg.model.head.decoder) == codec
     assert isinstance(encoder.radius, float)
+    assert cfg.dataset_type == cfg.train_dataloader.dataset.type, "MMPose's inferencer reads it"
     assert isinstance(cfg.model.head.segmentation_loss.loss_weight, float)
     runner = Runner.from_cfg(cfg)
     watch = Watch()

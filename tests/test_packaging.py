@@ -13,7 +13,7 @@ import yaml
 import sgpose
 
 ROOT = Path(__file__).resolve().parents[1]
-NEEDED_TO_BUILD = ("LICENSE", "MANIFEST.in", "model-index.yml", "setup.py")
+NEEDED_TO_BUILD = ("LICENSE", "MANIFEST.in", "README.md", "model-index.yml", "setup.py")
 CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
 
 

@@ -15,6 +15,7 @@ default_hooks = dict(checkpoint=dict(save_best="PCK", rule="greater"))
 
 model = dict(head=dict(out_channels=14))
 
+dataset_type = _base_.lspet_train.type
 train_dataloader = dict(
     batch_size=32,
     num_workers=2,

@@ -1,5 +1,8 @@
 _base_ = ["td-hm_sghrnet-w32_8xb64-210e_mpii-256x192.py"]
 
+# the paper fuses with bilinear up-sampling, MMPose's HRNet with nearest
+model = dict(backbone=dict(extra=dict(upsample=dict(mode="bilinear", align_corners=False))))
+
 # the paper's schedule: one GPU, Adam, no warm-up
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [

@@ -23,9 +23,10 @@ default_hooks = dict(
 train_pipeline = _base_.train_pipeline
 train_pipeline[3].update(scale_factor=(0.75, 1.25), rotate_factor=30.0)
 
+dataset_type = "CocoDataset"
 data_root = "data/toy/"
 toy_train = dict(
-    type="CocoDataset",
+    type=dataset_type,
     data_root=data_root,
     data_mode="topdown",
     ann_file="annotations/person_keypoints_train.json",

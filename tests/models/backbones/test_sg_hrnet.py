@@ -3,6 +3,7 @@ import copy
 
 import pytest
 import torch
+from mmengine.analysis import get_model_complexity_info
 from mmengine.runner import load_checkpoint
 from mmpose.registry import MODELS
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -239,6 +240,26 @@ def test_parameters_of_the_papers_networks(width):
     count = lambda m: sum(p.numel() for p in m.parameters())  # noqa: E731
     assert count(model) - count(hrnet) == 4 * (9 * width**2 + 2 * width + 1)
     assert [g.channels for g in model.guides.values()] == [width] * 4
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_flops_of_the_guides(small_extra, fold):
+    """One 3x3 kernel with one output per guide, counted by MMEngine, and nothing else."""
+
+    def flops(type):
+        model = build(type, small_extra)
+        model.eval()
+        if type == "SGHRNet" and fold:
+            for guide in model.guides.values():
+                guide.fold()
+        return get_model_complexity_info(model, (3, 64, 64), show_table=False, show_arch=False)
+
+    pixels, channels = 16 * 16, 8
+    convolutions = 4 * pixels * channels * 9
+    composition = 0 if fold else 4 * (channels * channels * 9 + channels)
+    difference = flops("SGHRNet")["flops"] - flops("HRNet")["flops"]
+    # the products and the sum behind them, which MMEngine counts in part
+    assert convolutions <= difference <= convolutions + composition + 4 * pixels * (channels + 2)
 
 
 def test_checkpointing_freezing_and_norm_eval_work_as_in_hrnet(small_extra):

@@ -1,3 +1,5 @@
+# MMPoseInferencer asks for it
+data_mode = "topdown"
 codec = dict(
     type="MSRAHeatmap", input_size=(96, 128), heatmap_size=(24, 32), sigma=2, unbiased=True
 )
