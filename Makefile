@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test lint
+.PHONY: setup demo test test-modern lint
 
 setup:
 	@PYTHON="$(PYTHON)" scripts/setup.sh
@@ -12,6 +12,11 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# The same tests beside the newest PyTorch, NumPy and OpenCV; needs CPython 3.12.
+test-modern:
+	@scripts/setup_modern.sh
+	.venv-modern/bin/python -m pytest
 
 lint: setup
 	$(BIN)/python -m ruff check .

@@ -13,7 +13,10 @@ from .version import __version__
 __all__ = ["__version__", "codecs", "datasets", "models"]
 
 if missing_stack() is None:
-    from . import codecs, datasets, models
+    from . import codecs, datasets, models, registry  # noqa: F401
+    from .checkpoints import allow_checkpoints_of_mmengine
+
+    allow_checkpoints_of_mmengine()
 else:
 
     def __getattr__(name: str):

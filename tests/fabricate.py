@@ -93,6 +93,7 @@ def tiny_run(config: str | Path, root: Path) -> Config:
         if "ann_file" in evaluator:
             evaluator.ann_file = str(root / "ann.json")
     cfg.model.backbone.init_cfg = None
+    cfg.load_from = None
     cfg.train_cfg.update(max_epochs=1, val_interval=1)
     cfg.work_dir = str(root / "work_dir")
     cfg.log_level = "WARNING"

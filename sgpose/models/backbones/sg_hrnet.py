@@ -8,6 +8,7 @@ from mmpose.registry import MODELS
 from torch import Tensor
 
 from ..layers import GuidedFeatures, build_guides, check_guide_op, guide_features
+from ..loaded_weights import check_loaded_weights
 
 STAGES = (2, 3, 4)
 GUIDE_SOURCES = ("stage_input", "branch_output")
@@ -146,6 +147,10 @@ class SGHRNet(HRNet):
 
     def _guide(self, features: Tensor, logits: Tensor) -> Tensor:
         return guide_features(features, logits, self.guide_op, self.detach_guide)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        check_loaded_weights(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def train(self, mode: bool = True) -> SGHRNet:
         """Set the training mode as HRNet does; return self, as PyTorch's modules do."""

@@ -80,6 +80,21 @@ class SegmentationGuidedHeadMixin:
         self.segmentation_loss = segmentation_loss and MODELS.build(segmentation_loss)
         self.loss_weighting = loss_weighting and MODELS.build(loss_weighting)
 
+    def forward(self, feats: GuidedFeatures):
+        """Run the head.
+
+        Raises:
+            ValueError: If the head is built for feature maps of another size (SimCC, RTMPose).
+        """
+        needed = getattr(self, "in_featuremap_size", None)
+        if needed is not None and (given := tuple(feats[-1].shape[:1:-1])) != tuple(needed):
+            raise ValueError(
+                f"{type(self).__name__} is built for feature maps of (width, height) "
+                f"{tuple(needed)} and got {given}: set its in_featuremap_size to that, or give it "
+                "another output of the backbone"
+            )
+        return super().forward(feats)
+
     def loss(self, feats: GuidedFeatures, batch_data_samples: list, train_cfg: dict = {}) -> dict:
         """Compute the head's losses and the segmentation loss, weighted.
 

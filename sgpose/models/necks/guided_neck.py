@@ -6,6 +6,7 @@ from mmpose.registry import MODELS
 from torch import Tensor
 
 from ..layers import GuidedFeatures
+from ..unwrapped_keys import accept_unwrapped_keys
 
 
 @MODELS.register_module()
@@ -13,7 +14,7 @@ class GuidedNeck(BaseModule):
     """Run any neck and carry the segmentation logits of its input through.
 
     MMPose's necks return plain lists or tensors, which would lose the logits that a guided head
-    needs.
+    needs. Checkpoints of the plain neck load.
 
     Args:
         neck (dict): Config of the neck.
@@ -23,6 +24,7 @@ class GuidedNeck(BaseModule):
     def __init__(self, neck: dict, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         self.neck = MODELS.build(neck)
+        accept_unwrapped_keys(self, "neck")
 
     def forward(self, feats: GuidedFeatures) -> GuidedFeatures:
         """Run the neck.

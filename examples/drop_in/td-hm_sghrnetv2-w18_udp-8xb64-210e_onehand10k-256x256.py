@@ -1,0 +1,15 @@
+_base_ = [
+    "mmpose::hand_2d_keypoint/topdown_heatmap/onehand10k/td-hm_hrnetv2-w18_udp-8xb64-210e_onehand10k-256x256.py"
+]
+
+custom_imports = dict(imports=["sgpose"], allow_failed_imports=False)
+
+model = dict(
+    backbone=dict(type="SGHRNet"),
+    neck=dict(_delete_=True, type="GuidedNeck", neck=_base_.model.neck),
+    head=dict(type="SGHeatmapHead"),
+)
+
+train_pipeline = _base_.train_pipeline
+train_pipeline[-2].encoder = dict(type="SegmentationTarget", codec=_base_.codec, radius=5.0)
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,0 +1,148 @@
+# Copyright (c) the sgpose authors. Licensed under Apache-2.0.
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModule
+from mmpose.registry import MODELS
+from torch import Tensor, nn
+
+from ..layers import GuidedFeatures, build_guides, check_guide_op, guide_features
+from ..unwrapped_keys import accept_unwrapped_keys
+
+# Height and width. Every MMPose backbone of images runs on it, and feature maps, being twice as
+# wide as high, differ from channel-last outputs.
+PROBE_SIZE = (128, 256)
+
+
+@MODELS.register_module()
+class SGBackbone(BaseModule):
+    """Guide the outputs of any backbone by segmentation maps.
+
+    From each chosen output a :class:`SegmentationGuidedModule` predicts a map that weights that
+    output (paper, section 3.2, https://doi.org/10.18280/ts.410522). Only outputs are guided; to
+    guide HRNet between its stages use :class:`SGHRNet`.
+
+    Checkpoints of the plain backbone, and of a whole pose estimator that has it, load with only
+    the guides missing. With the same seed every tensor of the backbone starts with the same values
+    as without the wrapper.
+
+    The mask that supervises the maps may be finer than they are: the guided heads resize the maps
+    bilinearly. A codec with heatmaps gives the mask their size; one without (SimCC) needs
+    ``SegmentationTarget(mask_size=(W, H))``. The radius is in pixels of the mask: the paper's 5
+    at 1/4 of the input size are 20 pixels of the input, 2.5 at 1/8 and 0.6 at 1/32. A radius
+    below 0.71 can miss every pixel, so a mask as coarse as a stride-32 output needs about 1.
+
+    Args:
+        backbone (dict): Config of the backbone. Its own ``init_cfg`` initialises it.
+        guide_indices: The guided ones of the backbone's outputs, negative ones counted from the
+            last. Defaults to the last, from which most heads predict.
+        guide_op: ``'multiply'`` (the paper), ``'residual'`` or ``'none'``, see
+            :func:`guide_features`.
+        guide_init_bias: Bias of the guides' logits at the start.
+        detach_guide: Pass no gradient from the guided features to the maps.
+        init_cfg (dict, optional): Initialisation config of the whole. Defaults to None.
+
+    Returns of forward:
+        :class:`GuidedFeatures`: The backbone's outputs, a tuple also where it returns one tensor,
+        which carry the segmentation logits in the order of the outputs.
+
+    Raises:
+        ValueError: If a guide argument is none of its options, or a guided output of the backbone
+            is no feature map (B, C, h, w).
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        guide_indices: Sequence[int] = (-1,),
+        guide_op: str = "multiply",
+        guide_init_bias: float = 0.0,
+        detach_guide: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        check_guide_op(guide_op)
+        self.guide_op = guide_op
+        self.detach_guide = detach_guide
+        self.backbone = MODELS.build(backbone)
+        outputs = probe(self.backbone, backbone.get("in_channels", 3))
+        channels = {i: _channels(outputs[i], i) for i in _positive(guide_indices, len(outputs))}
+        self.guides = build_guides({str(i): c for i, c in channels.items()}, guide_init_bias)
+        accept_unwrapped_keys(self, "backbone")
+
+    def forward(self, x: Tensor) -> GuidedFeatures:
+        outputs, logits = list(_as_tuple(self.backbone(x))), []
+        for name, guide in self.guides.items():
+            features = outputs[int(name)]
+            logits.append(guide(features))
+            outputs[int(name)] = guide_features(
+                features, logits[-1], self.guide_op, self.detach_guide
+            )
+        return GuidedFeatures(outputs, logits)
+
+
+@torch.no_grad()
+def probe(backbone: nn.Module, in_channels: int) -> tuple:
+    """Run a copy of a backbone on a black image of ``PROBE_SIZE`` in evaluation mode.
+
+    Neither the backbone nor the global random state changes.
+
+    Args:
+        backbone: The backbone.
+        in_channels: Channels of the image.
+
+    Returns:
+        The outputs, as a tuple.
+
+    Raises:
+        ValueError: If it fails, or the backbone is guided already.
+    """
+    twin = copy.deepcopy(backbone)
+    twin.eval()
+    name = type(backbone).__name__
+    with torch.random.fork_rng(devices=[]):
+        try:
+            outputs = twin(torch.zeros(1, in_channels, *PROBE_SIZE))
+        except Exception as error:
+            raise ValueError(
+                f"{name} cannot be guided by SGBackbone: to find the channels of its outputs it "
+                f"was run on a black image (1, {in_channels}, {PROBE_SIZE[0]}, {PROBE_SIZE[1]}), "
+                f"which failed: {error}"
+            ) from error
+    if isinstance(outputs, GuidedFeatures):
+        raise ValueError(f"{name} is guided already: use it without SGBackbone")
+    return _as_tuple(outputs)
+
+
+def _as_tuple(outputs: Tensor | Sequence) -> tuple:
+    return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+
+
+def _positive(indices: Sequence[int], count: int) -> list[int]:
+    """Return indices counted from the first, in ascending order."""
+    positive = sorted({i % count for i in indices if -count <= i < count})
+    if not positive or len(positive) != len(indices):
+        raise ValueError(
+            f"guide_indices must be different ones of the backbone's {count} outputs, out of "
+            f"{-count} to {count - 1}, got {tuple(indices)}; a backbone's out_indices say which "
+            "of its stages are outputs"
+        )
+    return positive
+
+
+def _channels(output: Tensor, index: int) -> int:
+    """Return the channels of a feature map, or raise a ValueError if it is none."""
+    if isinstance(output, Tensor) and output.ndim == 4:
+        (channels, h, w), (height, width) = output.shape[1:], PROBE_SIZE
+        if abs(h - w * height / width) < 1 or abs(w - h * width / height) < 1:
+            return channels
+    given = tuple(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
+    raise ValueError(
+        f"SGBackbone guides feature maps (B, C, h, w); output {index} of the backbone is {given} "
+        f"for an image of {PROBE_SIZE[0]}x{PROBE_SIZE[1]} (height x width). Tokens, channel-last "
+        "maps and nested lists cannot be guided: let the backbone return feature maps "
+        "(out_type='featmap' in MMPretrain's transformers), or guide another output"
+    )

@@ -1,0 +1,55 @@
+# Copyright (c) the sgpose authors. Licensed under Apache-2.0.
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+NEW = "guides."
+
+
+def check_loaded_weights(backbone: nn.Module, weights: Mapping[str, Tensor], prefix: str) -> None:
+    """Refuse weights that would leave a guided backbone as random as it was.
+
+    MMEngine loads what fits and reports the rest in one warning; weights of another width or
+    under other names would thus go unnoticed. That the guides alone are missing is said in the log.
+
+    Args:
+        backbone: The guided backbone, which holds its guides as ``guides``.
+        weights: What is about to be loaded.
+        prefix: What stands before the backbone's keys in ``weights``.
+
+    Raises:
+        ValueError: If none of the backbone's weights is there, or one of another shape.
+    """
+    own = {k: v.shape for k, v in backbone.state_dict().items() if not k.startswith(NEW)}
+    given = {k[len(prefix) :]: v.shape for k, v in weights.items() if k.startswith(prefix)}
+    common = [k for k in own if k in given]
+    name = type(backbone).__name__
+    if not common:
+        raise ValueError(
+            f"the checkpoint holds no weights of {name}: none of its {len(weights)} keys is "
+            f"'{prefix}{next(iter(own))}' or the like. Bare HRNet weights (ImageNet) belong into "
+            "model.backbone.init_cfg = dict(type='Pretrained', checkpoint=...), with "
+            "prefix='backbone.' where the file holds a whole pose estimator; one to go on from "
+            "as a whole belongs into load_from"
+        )
+    misfits = [k for k in common if given[k] != own[k]]
+    if misfits:
+        examples = ", ".join(f"{k} {_size(given[k])} for {_size(own[k])}" for k in misfits[:3])
+        raise ValueError(
+            f"{len(misfits)} of {len(common)} weights in the checkpoint have another shape than in "
+            f"{name}, the first (given for needed): {examples}. It is of another width or input: "
+            "take a checkpoint of this backbone, or set model.backbone.extra to the checkpoint's"
+        )
+    if len(backbone.guides) and not any(k.startswith(NEW) for k in given):
+        print_log(
+            f"{name}: the checkpoint is of a backbone without guides, which start fresh; "
+            "missing keys with 'guides' or 'loss_weighting' are expected",
+            logger="current",
+        )
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
