@@ -92,8 +92,8 @@ setup(
     python_requires=">=3.9",
     install_requires=[],
     extras_require={
-        "onnx": ["numpy", "onnxruntime", "opencv-python"],
         "tests": ["hypothesis", "pytest"],
+        "vit": ["mmpretrain"],
     },
     cmdclass={"build_py": BuildPy, "develop": Develop},
     zip_safe=False,

@@ -25,7 +25,7 @@ python scripts/demo_inference.py "$config" "$checkpoint" "$out" >"$out/inference
 
 cat <<END
 
-AP on 200 unseen toy people:            $(python -c "import json; print('%.3f' % json.load(open('$out/metrics.json'))['coco/AP'])")
+AP on unseen toy people:                $(python -c "import json; print('%.3f' % json.load(open('$out/metrics.json'))['coco/AP'])")
 AP of encoding and decoding the truth:  $(sed -n 's|^coco/AP of.*: ||p' "$out/ceiling.log" | cut -c1-5)
 
 log         $out/train.log

@@ -51,7 +51,7 @@ def missing(installed: Mapping[str, str | None]) -> str | None:
     if installed.get("mmpose"):
         return None
     return (
-        "MMPose is not installed; without it sgpose offers only sgpose.deploy's ONNX runtime.\n"
+        "MMPose is not installed, for which sgpose is a plugin.\n"
         f"Install PyTorch, then: pip install -U openmim && {INSTALL_STACK}"
     )
 
@@ -101,7 +101,7 @@ def check_stack() -> None:
         ) from error
     try:
         importlib.import_module("mmpose.models")
-    except (ImportError, AssertionError) as error:  # OpenMMLab asserts on its neighbours' versions
+    except Exception as error:  # also assertions on neighbours' versions, NumPy's binary errors
         versions = ", ".join(f"{name} {found}" for name, found in installed.items() if found)
         raise ImportError(
             f"MMPose cannot be imported with {versions} ({error}).\n"
@@ -121,10 +121,7 @@ def _no_torch(installed: Mapping[str, str | None]) -> str | None:
 def _misfit(name: str, installed: Mapping[str, str | None]) -> str | None:
     found, (minimum, below) = installed.get(name), REQUIRED[name]
     if found is None:
-        return (
-            f"MMPose is installed without {name}.\n"
-            f'Install it: mim install "{name}>={minimum},<{below}"'
-        )
+        return f"MMPose is installed without {name}.\nInstall versions that fit: {INSTALL_STACK}"
     if found == UNKNOWN or _numbers(minimum) <= _numbers(found) < _numbers(below):
         return None
     return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os.path as osp
+import re
 import runpy
 import sys
 from collections.abc import Sequence
@@ -62,7 +63,8 @@ def run_mmpose_tool(name: str) -> None:
     except (AssertionError, FileNotFoundError) as error:
         if _is_about_data(error):
             sys.exit(DATA_HINT.format(error=error))
-        if osp.join("sgpose", ".mim") in str(error):
+        resources = re.search(r"[^\s'\"]*sgpose/\.mim", str(error))
+        if resources and not osp.isdir(resources[0]):
             sys.exit(INSTALL_HINT.format(error=error))
         raise
 
@@ -94,5 +96,5 @@ def check_device(arguments: Sequence[str]) -> None:
 
 def _is_about_data(error: Exception) -> bool:
     """Whether MMPose could not find a dataset's annotations, boxes or images."""
-    message = str(error)
-    return "not exist" in message or "No such file" in message and "annotations" in message
+    files = ("annotation file", "bbox file", "headbox file", "occurs when loading")
+    return any(file in str(error).lower() for file in files)

@@ -1,12 +1,22 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
 import logging
+from importlib.util import find_spec
 
 import pytest
 import torch
+from hypothesis import settings
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
+from mmpose.visualization import PoseLocalVisualizer
 
 import sgpose  # noqa: F401
+
+settings.register_profile("slow machines too", deadline=None)
+settings.load_profile("slow machines too")
+
+# OpenMIM is not in the modern set, see requirements/modern.txt.
+collect_ignore = [] if find_spec("mim") else ["test_mim.py"]
 
 
 @pytest.fixture(autouse=True)
@@ -14,7 +24,14 @@ def mmpose_scope():
     """Look names up in MMPose's registries and keep its long initialisation log away."""
     MMLogger.get_instance("mmengine").setLevel(logging.WARNING)
     init_default_scope("mmpose")
+    PoseLocalVisualizer._instance_dict.clear()  # it writes to the folder of an earlier test
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def unformatted_configs(monkeypatch):
+    """Write configs as they are: laying their text out takes MMEngine longer than a tiny run."""
+    monkeypatch.setattr(Config, "pretty_text", property(lambda self: f"{self.to_dict()!r}"))
 
 
 @pytest.fixture

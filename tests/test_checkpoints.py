@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from fabricate import tiny_run
-from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader, Runner
 from mmengine.utils import digit_version
@@ -22,13 +21,8 @@ from sgpose.checkpoints import number_dtype, safe_globals
 
 TOY = Path(__file__).parents[1] / "configs/sg_hrnet/toy/td-hm_sghrnet-w16_1xb16-25e_toy-128x96.py"
 PROTECTED = digit_version(torch.__version__) >= digit_version("2.6")
+pytestmark = pytest.mark.usefixtures("unformatted_configs")
 protected = pytest.mark.skipif(not PROTECTED, reason="PyTorch < 2.6 unpickles whatever it is given")
-
-
-@pytest.fixture(autouse=True)
-def unformatted_configs(monkeypatch):
-    """Write configs as they are: laying their text out takes MMEngine longer than the training."""
-    monkeypatch.setattr(Config, "pretty_text", property(lambda self: f"{self.to_dict()!r}"))
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +47,7 @@ def load(path):
 @pytest.mark.slow
 def test_training_is_resumed_tested_and_used_for_inference(tmp_path):
     cfg = tiny_run(TOY, tmp_path)
+    cfg.default_hooks.checkpoint.interval = 1
     runner = Runner.from_cfg(cfg)
     runner.train()
     checkpoint = str(tmp_path / "work_dir" / "epoch_1.pth")
@@ -244,6 +239,7 @@ def test_downloads_are_protected_too(tmp_path, monkeypatch):
 def test_the_config_in_a_files_meta_is_not_run_by_resuming(tmp_path):
     cfg = tiny_run(TOY, tmp_path)
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    cfg.default_hooks.checkpoint.interval = 1
     runner = Runner.from_cfg(cfg)
     runner.train()
     path = tmp_path / "work_dir" / "epoch_1.pth"

@@ -53,9 +53,9 @@ def test_diagnose_accepts(installed):
             "mmpose 0.29.0",
             '"mmpose>=1.3,<2"',
         ),
-        ({**WORKING, "mmengine": None}, "without mmengine", 'mim install "mmengine>=0.7.1,<1"'),
+        ({**WORKING, "mmengine": None}, "without mmengine", '"mmpose>=1.3,<2"'),
         ({**WORKING, "mmengine": "0.6.0"}, "mmengine 0.6.0", "mim install"),
-        ({**WORKING, "mmcv": None}, "without mmcv", 'mim install "mmcv>=2.0.0,<2.3"'),
+        ({**WORKING, "mmcv": None}, "without mmcv", '"mmcv>=2.0.0,<2.2"'),
         ({**WORKING, "mmcv": "1.7.2"}, "mmcv 1.7.2", "mim install"),
         ({**WORKING, "mmcv": "2.10.0"}, "mmcv 2.10.0", "mim install"),
         ({**without("mmcv"), "mmcv-lite": "2.1.0"}, "mmcv-lite 2.1.0", "pip uninstall -y mmcv"),
@@ -113,6 +113,11 @@ def fail_to_import(monkeypatch, module: str, error: Exception) -> None:
             "mmpose.models",
             AssertionError("MMCV==2.2.0 is used but incompatible."),
             r"mmdet .*MMCV==2.2.0 is used(.|\n)*mim install",
+        ),
+        (
+            "mmpose.models",
+            ValueError("numpy.dtype size changed, may indicate binary incompatibility"),
+            "numpy.dtype size changed.*\n.*mim install",
         ),
     ],
 )

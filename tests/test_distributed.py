@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -116,19 +116,24 @@ def _stage(branches: int, block: str = "BASIC") -> dict:
     )
 
 
-def work(rank: int, port: int, root: str) -> None:
+def work(rank: int, root: str) -> None:
     """What one rank does."""
     os.environ.update(
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
         WORLD_SIZE=str(RANKS),
         RANK=str(rank),
         LOCAL_RANK=str(rank),
+        CUDA_VISIBLE_DEVICES="",
     )
     torch.set_num_threads(1)
     Config.pretty_text = property(lambda self: f"{self.to_dict()!r}")
     # before the runner does, which would choose a GPU
-    dist.init_process_group("gloo")
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{root}/store",
+        rank=rank,
+        world_size=RANKS,
+        timeout=timedelta(minutes=5),
+    )
     found = dict(
         fabricated=fabricated_losses(rank),
         training=toy_training(Path(root)),
@@ -144,10 +149,7 @@ def ranks(tmp_path_factory) -> list[dict]:
     """What each of two ranks found."""
     root = tmp_path_factory.mktemp("distributed")
     write_toy_people(root, num_train=3 * RANKS, num_val=RANKS)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(work, args=(port, str(root)), nprocs=RANKS)
+    mp.spawn(work, args=(str(root),), nprocs=RANKS)
     return [torch.load(root / f"rank{rank}.pth") for rank in range(RANKS)]
 
 
@@ -168,8 +170,8 @@ def test_the_runners_averaging_of_buffers_leaves_the_history_as_it_is(ranks):
     for rank in ranks:
         found = rank["fabricated"]
         torch.testing.assert_close(found["synchronised"]["history"], found["history"])
-        assert found["synchronised"]["num_steps"] == 5  # one of six was not finite
-        assert found["synchronised"]["num_steps"].dtype == torch.long
+        assert found["synchronised"]["num_intervals"] == 5  # one of six was not finite
+        assert found["synchronised"]["num_intervals"].dtype == torch.long
 
 
 def test_ranks_that_see_other_images_hold_the_same_model(ranks):
@@ -188,7 +190,7 @@ def test_the_runs_history_holds_the_mean_losses_of_all_ranks(ranks):
     state = ranks[0]["training"]["state"]
     history = state["head.loss_weighting.history"]
     np.testing.assert_allclose(history, losses[[2, 1]], rtol=1e-6)
-    assert state["head.loss_weighting.num_steps"] == 3
+    assert state["head.loss_weighting.num_intervals"] == 3
     ratio = np.exp(losses[2] / losses[1])
     weights = [float(w) for w in ranks[0]["training"]["weights"].values()]
     np.testing.assert_allclose(weights, 2 * ratio / ratio.sum(), rtol=1e-5)

@@ -287,7 +287,7 @@ def test_bfloat16_autocast_computes_the_same_losses(small_extra):
     losses, histories = [], []
     for enabled in (False, True):
         weighting.history.zero_()
-        weighting.num_steps.zero_()
+        weighting.num_intervals.zero_()
         model.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             losses.append(model(inputs, samples, mode="loss"))

@@ -92,7 +92,7 @@ def test_mim_train_mmpose_resumes_our_run(folder, trained, without_help, monkeyp
     assert "resumed epoch: 1, iter: 2" in log
     assert "Epoch(train) [2][2/2]" in log and "Epoch(train) [1]" not in log
     state = torch.load(trained / "epoch_2.pth", weights_only=False)["state_dict"]
-    assert state["head.loss_weighting.num_steps"] == 4
+    assert state["head.loss_weighting.num_intervals"] == 4
 
 
 def test_mim_test_tests_the_checkpoint(folder, trained):

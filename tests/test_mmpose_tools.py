@@ -24,8 +24,11 @@ def test_a_tool_that_mmpose_lacks():
         mmpose_tool("fly.py")
 
 
-@pytest.mark.parametrize("tool", ["train", "test", "publish_model"])
-def test_our_tools_pass_the_command_line_on(tool, monkeypatch, capsys):
+TOOLS = [path.stem for path in sorted((ROOT / "tools").glob("*.py"))]
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_every_tool_explains_its_arguments(tool, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [f"{tool}.py", "--help"])
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(ROOT / "tools" / f"{tool}.py"), run_name="__main__")
@@ -51,6 +54,13 @@ def test_missing_data_are_asked_for(config, missing, tmp_path, monkeypatch):
     message = str(end.value)
     assert missing in message and "does not exist" in message
     assert "data/coco/annotations" in message and "ln -s" in message and "dataset_zoo" in message
+
+
+def test_a_mistyped_base_is_no_missing_dataset(tmp_path, monkeypatch):
+    (tmp_path / "own.py").write_text("_base_ = 'sgpose::sg_hrnet/none.py'\n")
+    monkeypatch.setattr(sys, "argv", ["train.py", str(tmp_path / "own.py")])
+    with pytest.raises(FileNotFoundError, match="none.py"):
+        run_mmpose_tool("train.py")
 
 
 def test_other_errors_pass_through(tmp_path, monkeypatch):

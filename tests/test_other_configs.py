@@ -21,9 +21,11 @@ from mmengine.structures import InstanceData, PixelData
 from mmpose.models.heads import RegressionHead
 from mmpose.registry import KEYPOINT_CODECS, MODELS
 from mmpose.structures import PoseDataSample
-from test_configs import score, unformatted_configs, without_scope  # noqa: F401
+from test_configs import score, without_scope
 
 from sgpose.models import SegmentationGuidedHeadMixin
+
+pytestmark = pytest.mark.usefixtures("unformatted_configs")
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples" / "drop_in").glob("*.py"))
@@ -107,7 +109,6 @@ def small_run(config: Path, root: Path) -> Config:
         if "switch_pipeline" in hook:
             hook.update(switch_epoch=1, switch_pipeline=available(hook.switch_pipeline))
             cfg.train_cfg.update(max_epochs=2, val_interval=2)
-    cfg.default_hooks.checkpoint.update(interval=-1, save_last=False, save_optimizer=False)
     return cfg
 
 

@@ -88,7 +88,7 @@ def test_a_resource_that_cannot_be_read_fails_the_build(tree, tmp_path):
 def test_the_wheel_asks_for_no_other_package(tree, wheel):
     requires = (tree / "sgpose.egg-info" / "requires.txt").read_text()
     assert requires.lstrip().startswith("[")  # extras only
-    assert "[onnx]" in requires
+    assert "[vit]" in requires
 
 
 def test_mim_finds_configs_tools_and_the_model_index():

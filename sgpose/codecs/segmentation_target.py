@@ -45,7 +45,7 @@ def keypoint_discs(
 
 @KEYPOINT_CODECS.register_module()
 class SegmentationTarget(BaseKeypointCodec):
-    """Add a segmentation target to the targets of any MMPose codec.
+    """Add a segmentation target to the targets of an MMPose codec.
 
     The target is a mask of discs around the labelled keypoints (paper, section 3.1, eq. 2,
     https://doi.org/10.18280/ts.410522). Everything else is the wrapped codec's: its targets,
@@ -67,7 +67,8 @@ class SegmentationTarget(BaseKeypointCodec):
         - all that the wrapped codec encodes
 
     Args:
-        codec (dict): Config of the wrapped codec. Its own ``scale_factor`` maps the keypoints,
+        codec (dict): Config of the wrapped codec, which must have a heatmap size or an input
+            size. Its own ``scale_factor`` maps the keypoints,
             so that the discs lie where its heatmaps have their peaks (UDP's scale differs).
         radius (float): Radius of the discs in pixels of the mask, > 0. Defaults to 5.0, the best
             of the paper's Table 3 at 64x48.

@@ -1,6 +1,7 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from mmengine.logging import print_log
@@ -43,7 +44,15 @@ def check_loaded_weights(backbone: nn.Module, weights: Mapping[str, Tensor], pre
             f"{name}, the first (given for needed): {examples}. It is of another width or input: "
             "take a checkpoint of this backbone, or set model.backbone.extra to the checkpoint's"
         )
-    if len(backbone.guides) and not any(k.startswith(NEW) for k in given):
+    lacking = [k for k in own if k not in given and not k.endswith("num_batches_tracked")]
+    if lacking:
+        print_log(
+            f"{name}: {len(lacking)} of {len(own)} weights are not in the checkpoint and start "
+            f"fresh, {lacking[0]} the first: it is of a network with fewer layers or outputs",
+            logger="current",
+            level=logging.WARNING,
+        )
+    elif len(backbone.guides) and not any(k.startswith(NEW) for k in given):
         print_log(
             f"{name}: the checkpoint is of a backbone without guides, which start fresh; "
             "missing keys with 'guides' or 'loss_weighting' are expected",

@@ -9,6 +9,6 @@ model = dict(backbone=dict(init_cfg=None, guide_op="residual", guide_init_bias=-
 train_cfg = dict(max_epochs=20, val_interval=5)
 optim_wrapper = dict(optimizer=dict(lr=1e-4))
 param_scheduler = [
-    dict(type="LinearLR", begin=0, end=500, start_factor=0.001, by_epoch=False),
+    dict(type="LinearLR", begin=0, end=500, start_factor=0.01, by_epoch=False),
     dict(type="MultiStepLR", begin=0, end=20, milestones=[14, 18], gamma=0.1, by_epoch=True),
 ]

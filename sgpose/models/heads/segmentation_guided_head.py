@@ -101,8 +101,9 @@ class SegmentationGuidedHeadMixin:
         Raises:
             TypeError: If the features carry no segmentation logits.
             ValueError: If the targets hold no segmentation, or one whose aspect ratio is not that
-                of the maps.
+                of the maps, or are of another number of keypoints than the head's.
         """
+        self._check_keypoints(batch_data_samples[0])
         losses = super().loss(feats, batch_data_samples, train_cfg)
         if self.segmentation_loss is None:
             return losses
@@ -126,11 +127,26 @@ class SegmentationGuidedHeadMixin:
         )
         return losses
 
+    def _check_keypoints(self, sample) -> None:
+        """Raise a ValueError if the targets have not as many channels as the head predicts."""
+        needed = getattr(self, "out_channels", None)
+        heatmaps = sample.gt_fields.get("heatmaps") if "gt_fields" in sample else None
+        if isinstance(heatmaps, Tensor):
+            given = len(heatmaps)
+        else:
+            given = sample.gt_instance_labels.keypoint_weights.shape[-1]
+        if needed is not None and given != needed:
+            raise ValueError(
+                f"{type(self).__name__} predicts {needed} channels, the targets have {given}: set "
+                "the head's out_channels to the number of keypoints in the dataset's metainfo"
+            )
+
     def predict(self, feats, batch_data_samples: list, test_cfg: dict = {}):
         """Predict as the head does; add the guides' maps where heatmaps are asked for."""
         preds = super().predict(feats, batch_data_samples, test_cfg)
         passes = feats if isinstance(feats, list) else [feats]
-        if test_cfg.get("output_heatmaps", False) and isinstance(passes[0], GuidedFeatures):
+        guided = bool(getattr(passes[0], "segmentation_logits", ()))
+        if guided and test_cfg.get("output_heatmaps", False):
             maps = attention_maps(passes[0])
             if test_cfg.get("flip_test", False):
                 flipped = flip_heatmaps(

@@ -63,12 +63,28 @@ def check_guide_op(op: str) -> None:
         raise ValueError(f"guide_op must be one of {GUIDE_OPS}, got {op!r}")
 
 
+class Kernel(nn.Module):
+    """Weight and bias of a convolution that is never run by itself.
+
+    It is no convolution layer, so that MMEngine's per-layer initialisers neither overwrite it nor
+    draw random numbers for it; its bias has the name by which optimizer settings know one.
+
+    Args:
+        shape: Shape of the weight, the output channels first.
+        bias: The bias at the start.
+    """
+
+    def __init__(self, shape: tuple[int, ...], bias: float = 0.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(shape))
+        self.bias = nn.Parameter(torch.full(shape[:1], float(bias)))
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+
+
 class SegmentationGuidedModule(nn.Module):
     """Predict segmentation logits from a feature map: conv3x3 (C -> C), conv1x1 (C -> 1).
 
     The two kernels are trained, but only their composition is ever convolved with the features.
-    They are parameters of the module itself, not convolution layers inside it: MMEngine's
-    per-layer initialisers therefore neither overwrite them nor draw random numbers for them.
 
     Args:
         channels: Channels C of the feature map.
@@ -81,12 +97,8 @@ class SegmentationGuidedModule(nn.Module):
     def __init__(self, channels: int, init_bias: float = 0.0) -> None:
         super().__init__()
         self.channels = channels
-        self.conv_weight = nn.Parameter(torch.empty(channels, channels, 3, 3))
-        self.conv_bias = nn.Parameter(torch.zeros(channels))
-        self.proj_weight = nn.Parameter(torch.empty(1, channels))
-        self.proj_bias = nn.Parameter(torch.full((1,), float(init_bias)))
-        for weight in (self.conv_weight, self.proj_weight):
-            nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
+        self.conv = Kernel((channels, channels, 3, 3))
+        self.proj = Kernel((1, channels), init_bias)
 
     @property
     def folded(self) -> bool:
@@ -97,15 +109,14 @@ class SegmentationGuidedModule(nn.Module):
         """Return weight (1, C, 3, 3) and bias (1,) of the composed convolution."""
         if self.folded:
             return self.weight, self.bias
-        return compose_convs(self.conv_weight, self.conv_bias, self.proj_weight, self.proj_bias)
+        return compose_convs(self.conv.weight, self.conv.bias, self.proj.weight, self.proj.bias)
 
     @torch.no_grad()
     def fold(self) -> SegmentationGuidedModule:
         """Keep only the composed kernel, in place. The outputs stay the same."""
         if not self.folded:
             weight, bias = self.kernel()
-            for name in ("conv_weight", "conv_bias", "proj_weight", "proj_bias"):
-                delattr(self, name)
+            del self.conv, self.proj
             self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
         return self
 

@@ -23,7 +23,7 @@ def dwa_weights(latest: Tensor, previous: Tensor, temperature: float = 1.0) -> T
         temperature: T > 0. Larger values make the weights more alike.
 
     Returns:
-        (N,) positive weights with sum N.
+        (N,) weights >= 0 with sum N.
     """
     ratio = torch.where(previous > 0, latest / previous, torch.ones_like(latest))
     scaled = (ratio / temperature).nan_to_num()
@@ -39,6 +39,9 @@ class DynamicWeightAverage(nn.Module):
     until there are two. A step with a non-finite loss is left out of the history. Outside
     training the history stays as it is. All of it lives in buffers, so that a resumed run goes on
     with the same weights, and nothing here waits for the device.
+
+    A checkpoint that is loaded without being resumed brings its history along too: for up to two
+    intervals the weights then follow from the earlier run.
 
     Args:
         tasks: Names of the N tasks. Defaults to ('keypoint', 'segmentation').
@@ -69,12 +72,13 @@ class DynamicWeightAverage(nn.Module):
         # rows: mean losses of the last complete interval and of the one before
         self.register_buffer("history", torch.zeros(2, len(tasks)))
         self.register_buffer("running_sum", torch.zeros(len(tasks)))
-        self.register_buffer("num_steps", torch.zeros((), dtype=torch.long))
+        self.register_buffer("num_steps", torch.zeros((), dtype=torch.long))  # in this interval
+        self.register_buffer("num_intervals", torch.zeros((), dtype=torch.long))
 
     def weights(self) -> dict[str, Tensor]:
         """Return the scalar weight of each task in the coming step, without gradient."""
         latest, previous = self.history
-        warm = self.num_steps >= 2 * self.interval
+        warm = self.num_intervals >= 2
         weights = dwa_weights(latest, previous, self.temperature)
         weights = torch.where(warm, weights, torch.ones_like(weights))
         return dict(zip(self.tasks, weights))
@@ -107,7 +111,9 @@ class DynamicWeightAverage(nn.Module):
         finite = losses.isfinite().all()
         total = self.running_sum + losses.nan_to_num(0, 0, 0) * finite
         self.num_steps += finite
-        complete = finite & (self.num_steps % self.interval == 0)
-        shifted = torch.stack([total / self.interval, self.history[0]])
+        complete = finite & (self.num_steps >= self.interval)
+        shifted = torch.stack([total / self.num_steps.clamp(min=1), self.history[0]])
         self.history.copy_(torch.where(complete, shifted, self.history))
-        self.running_sum.copy_(torch.where(complete, torch.zeros_like(total), total))
+        self.running_sum.copy_(total * ~complete)
+        self.num_steps *= ~complete
+        self.num_intervals += complete

@@ -233,7 +233,7 @@ def test_inner_backbone_is_initialised_once_with_its_own_init_cfg():
 @pytest.mark.parametrize("op", ["residual", "none"])
 def test_guide_options_are_those_of_sghrnet(op):
     model = build(guided(RESNET, guide_op=op, guide_init_bias=-2.0, detach_guide=True))
-    assert model.guides["1"].proj_bias.item() == -2.0
+    assert model.guides["1"].proj.bias.item() == -2.0
     model.eval()
     x = image()
     with torch.no_grad():

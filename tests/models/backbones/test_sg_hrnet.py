@@ -4,6 +4,7 @@ import copy
 import pytest
 import torch
 from mmengine.analysis import get_model_complexity_info
+from mmengine.optim import build_optim_wrapper
 from mmengine.runner import load_checkpoint
 from mmpose.registry import MODELS
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -129,11 +130,25 @@ def test_twins_share_every_tensor_of_hrnet_and_head(small_extra):
     assert torch.equal(plain[2], guided[2]), "the random state differs after building"
 
 
+def test_settings_for_biases_reach_the_guides(small_extra):
+    model = build("SGHRNet", small_extra)
+    optim = build_optim_wrapper(
+        model,
+        dict(
+            optimizer=dict(type="AdamW", lr=1.0, weight_decay=0.05),
+            paramwise_cfg=dict(bias_decay_mult=0.0),
+        ),
+    )
+    decay = {id(p): g["weight_decay"] for g in optim.param_groups for p in g["params"]}
+    for name, parameter in model.guides.named_parameters():
+        assert decay[id(parameter)] == (0.0 if name.endswith("bias") else 0.05), name
+
+
 def test_initialisers_of_the_backbone_leave_the_guides_alone(small_extra):
     model = build("SGHRNet", small_extra, guide_init_bias=-2.0)
     for guide in model.guides.values():
-        assert guide.conv_weight.std() > 0.02, "HRNet's initialiser has a deviation of 0.001"
-        assert guide.proj_bias.item() == -2.0
+        assert guide.conv.weight.std() > 0.02, "HRNet's initialiser has a deviation of 0.001"
+        assert guide.proj.bias.item() == -2.0
 
 
 @pytest.mark.parametrize("multiscale", [False, True])
@@ -147,8 +162,8 @@ def test_guides_forced_to_one_give_hrnet_bit_for_bit(small_extra, multiscale, tm
     load_checkpoint(model, str(tmp_path / "hrnet.pth"))
     model.eval()
     for guide in model.guides.values():
-        torch.nn.init.zeros_(guide.proj_weight)
-        torch.nn.init.constant_(guide.proj_bias, 100.0)
+        torch.nn.init.zeros_(guide.proj.weight)
+        torch.nn.init.constant_(guide.proj.bias, 100.0)
     x = image()
     with torch.no_grad():
         ours, theirs = model(x), hrnet(x)
@@ -291,10 +306,10 @@ def test_weights_of_hrnet_load_through_init_cfg(small_extra, tmp_path):
     state = model.state_dict()
     assert all(torch.equal(state[k], v) for k, v in hrnet.state_dict().items())
     assert isinstance(model.guides["out"], SegmentationGuidedModule)
-    assert model.guides["out"].conv_weight.std() > 0.02
+    assert model.guides["out"].conv.weight.std() > 0.02
 
 
-def test_ema_copies_and_pickled_copies_work(small_extra):
+def test_a_copy_predicts_the_same(small_extra):
     model = build("SGHRNet", small_extra).eval()
     x = image(1)
     with torch.no_grad():

@@ -19,8 +19,8 @@ from sgpose.models.layers import (
 
 def two_convolutions(module, x):
     """Convolve twice, as the paper writes it."""
-    y = F.conv2d(x, module.conv_weight, module.conv_bias, padding=1)
-    return F.conv2d(y, module.proj_weight[..., None, None], module.proj_bias)
+    y = F.conv2d(x, module.conv.weight, module.conv.bias, padding=1)
+    return F.conv2d(y, module.proj.weight[..., None, None], module.proj.bias)
 
 
 @settings(deadline=None, max_examples=30)
@@ -28,7 +28,7 @@ def two_convolutions(module, x):
 def test_module_equals_the_two_convolutions(channels, height, width, seed):
     torch.manual_seed(seed)
     module = SegmentationGuidedModule(channels, init_bias=-0.5).double()
-    torch.nn.init.normal_(module.conv_bias)
+    torch.nn.init.normal_(module.conv.bias)
     x = torch.randn(2, channels, height, width, dtype=torch.float64)
     expected = two_convolutions(module, x)
     assert module(x).shape == (2, 1, height, width)
@@ -68,7 +68,7 @@ def test_building_guides_leaves_the_random_state_but_not_the_guides_alike():
     before = torch.random.get_rng_state()
     guides = build_guides({"a": 4, "b": 4})
     assert torch.equal(before, torch.random.get_rng_state())
-    assert not torch.equal(guides["a"].conv_weight, guides["b"].conv_weight)
+    assert not torch.equal(guides["a"].conv.weight, guides["b"].conv.weight)
 
 
 def test_guide_ops():

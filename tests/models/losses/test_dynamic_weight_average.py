@@ -150,6 +150,16 @@ def test_history_survives_saving():
         assert weigh(dwa, *step) == weigh(resumed, *step)
 
 
+def test_another_interval_after_loading_still_averages():
+    before, after = build(interval=10), build(interval=3)
+    for _ in range(39):
+        weigh(before, 1.0, 1.0)
+    after.load_state_dict(before.state_dict())
+    for _ in range(3):
+        weigh(after, 1.0, 1.0)
+    torch.testing.assert_close(after.history, torch.ones(2, 2))
+
+
 def test_buffers_are_of_kinds_that_ranks_can_average():
     assert {b.dtype for b in build().buffers()} == {torch.float32, torch.int64}
 
