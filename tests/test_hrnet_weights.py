@@ -113,6 +113,16 @@ def test_a_pose_estimator_of_the_zoo_starts_everything_but_the_guides(
     assert "without guides, which start fresh" in log()
 
 
+def test_weights_of_a_shallower_network_are_reported(small_extra, tmp_path, log):
+    deeper = copy.deepcopy(small_extra)
+    deeper["stage2"]["num_blocks"] = (2, 1)
+    torch.save(backbone("HRNet", small_extra).state_dict(), tmp_path / "shallow.pth")
+    load_checkpoint(backbone("SGHRNet", deeper), str(tmp_path / "shallow.pth"), logger="current")
+    # two convolutions and two norms of four tensors each
+    assert "10 of " in log() and "stage2.0.branches.0.1.conv1.weight the first" in log()
+    assert "are expected" not in log()
+
+
 def test_what_was_trained_with_guides_loads_without_a_word(small_extra, tmp_path, log):
     torch.save(backbone("SGHRNet", small_extra).state_dict(), tmp_path / "own.pth")
     load_checkpoint(backbone("SGHRNet", small_extra), str(tmp_path / "own.pth"), logger="current")

@@ -56,6 +56,16 @@ def test_missing_data_are_asked_for(config, missing, tmp_path, monkeypatch):
     assert "data/coco/annotations" in message and "ln -s" in message and "dataset_zoo" in message
 
 
+def test_a_missing_image_is_asked_for_too(tmp_path, monkeypatch):
+    script = "from mmpose.datasets.transforms import LoadImage\n"
+    script += "LoadImage()(dict(img_path='data/coco/none.jpg'))\n"
+    (tmp_path / "load.py").write_text(script)
+    monkeypatch.setattr("sgpose.mmpose_tools.mmpose_tool", lambda name: str(tmp_path / name))
+    monkeypatch.setattr(sys, "argv", ["load.py"])
+    with pytest.raises(SystemExit, match="none.jpg"):
+        run_mmpose_tool("load.py")
+
+
 def test_a_mistyped_base_is_no_missing_dataset(tmp_path, monkeypatch):
     (tmp_path / "own.py").write_text("_base_ = 'sgpose::sg_hrnet/none.py'\n")
     monkeypatch.setattr(sys, "argv", ["train.py", str(tmp_path / "own.py")])
