@@ -1,8 +1,9 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
 """SG-HRNet for MMPose: importing sgpose registers its parts in MMPose's registries.
 
-Where MMPose is not installed, importing sgpose succeeds and registers nothing; what needs MMPose
-then raises an ImportError that says how to install it.
+Where MMPose is not installed, importing sgpose succeeds and registers nothing. The ONNX runtime,
+``sgpose.deploy.OnnxPose``, works there; what needs MMPose raises an ImportError that says how to
+install it.
 """
 
 import importlib
@@ -10,10 +11,19 @@ import importlib
 from ._compat import missing_stack
 from .version import __version__
 
-__all__ = ["__version__", "codecs", "datasets", "models"]
+__all__ = [
+    "__version__",
+    "codecs",
+    "datasets",
+    "deploy",
+    "engine",
+    "evaluation",
+    "models",
+    "visualization",
+]
 
 if missing_stack() is None:
-    from . import codecs, datasets, models, registry  # noqa: F401
+    from . import codecs, datasets, deploy, engine, evaluation, models, registry, visualization  # noqa: F401
     from .checkpoints import allow_checkpoints_of_mmengine
 
     allow_checkpoints_of_mmengine()

@@ -11,6 +11,7 @@ from mmengine.registry import init_default_scope
 from mmpose.visualization import PoseLocalVisualizer
 
 import sgpose  # noqa: F401
+from sgpose.visualization import SGLocalVisualizer
 
 settings.register_profile("slow machines too", deadline=None)
 settings.load_profile("slow machines too")
@@ -24,7 +25,8 @@ def mmpose_scope():
     """Look names up in MMPose's registries and keep its long initialisation log away."""
     MMLogger.get_instance("mmengine").setLevel(logging.WARNING)
     init_default_scope("mmpose")
-    PoseLocalVisualizer._instance_dict.clear()  # it writes to the folder of an earlier test
+    for visualizer in (PoseLocalVisualizer, SGLocalVisualizer):
+        visualizer._instance_dict.clear()  # it writes to the folder of an earlier test
     torch.manual_seed(0)
 
 

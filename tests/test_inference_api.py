@@ -154,7 +154,8 @@ def test_with_heatmaps_the_guides_maps_come_along(inferencer, images):
         for draw in (False, True)
     )
     assert plain["visualization"][0].shape == (height, width, 3)
-    assert drawn["visualization"][0].shape == (2 * height, width, 3)  # heatmaps below
+    # heatmaps below, the four guides to the right
+    assert drawn["visualization"][0].shape == (2 * height, 3 * width, 3)
     assert "guide_maps" not in plain["predictions"][0].pred_instances
     (maps,) = drawn["predictions"][0].pred_instances.guide_maps
     assert maps.shape == (4, 32, 24) and 0 <= maps.min() < maps.max() <= 1

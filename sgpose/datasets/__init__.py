@@ -5,5 +5,6 @@ check_stack()
 
 from .lspet_dataset import LspetDataset
 from .toy_people import toy_sample, write_toy_people
+from .transforms import LoadImageOnce, PastePeople
 
-__all__ = ["LspetDataset", "toy_sample", "write_toy_people"]
+__all__ = ["LoadImageOnce", "LspetDataset", "PastePeople", "toy_sample", "write_toy_people"]

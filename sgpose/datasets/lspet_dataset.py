@@ -1,4 +1,7 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
+from __future__ import annotations
+
+import numpy as np
 from mmpose.datasets.datasets import BaseCocoStyleDataset
 from mmpose.registry import DATASETS
 
@@ -29,6 +32,10 @@ class LspetDataset(BaseCocoStyleDataset):
         13: 'head_top'
 
     The arguments are those of :class:`BaseCocoStyleDataset`.
+
+    Raises:
+        ValueError: When the annotations are read, if there is no usable person in them, or one
+            whose keypoints or box are no finite numbers, or not as many as there are joints.
     """
 
     METAINFO: dict = dict(
@@ -174,3 +181,32 @@ class LspetDataset(BaseCocoStyleDataset):
             0.079,
         ],
     )
+
+    def load_data_list(self) -> list[dict]:
+        """Read the persons as :class:`BaseCocoStyleDataset` does."""
+        persons = super().load_data_list()
+        if not persons:
+            raise ValueError(
+                f"{self.bbox_file or self.ann_file} holds no usable person: each needs a box with "
+                "an area, its image in `images`, and in annotations at least one labelled keypoint"
+            )
+        return persons
+
+    def parse_data_info(self, raw_data_info: dict) -> dict | None:
+        """Check an annotation and read it as :class:`BaseCocoStyleDataset` does."""
+        annotation = raw_data_info["raw_ann_info"]
+        for name, needed in (("keypoints", 3 * self.metainfo["num_keypoints"]), ("bbox", 4)):
+            if name not in annotation:
+                continue  # MMPose leaves such an annotation out
+            values = np.array(annotation[name], dtype=np.float64)  # None becomes NaN
+            if values.shape == (needed,) and np.isfinite(values).all():
+                continue
+            found = (
+                f"{len(values)} numbers" if values.shape != (needed,) else "NaN, null or infinity"
+            )
+            raise ValueError(
+                f"{self.ann_file}: {name} of annotation {annotation.get('id')} (image "
+                f"{raw_data_info['raw_img_info'].get('file_name')}) needs {needed} finite numbers, "
+                f"found {found}"
+            )
+        return super().parse_data_info(raw_data_info)

@@ -1,8 +1,11 @@
 _base_ = [
-    "mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_hrnet-w32_dark-8xb64-210e_coco-256x192.py"
+    "mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_hrnet-w32_dark-8xb64-210e_coco-256x192.py",
+    "../_base_/hooks.py",
 ]
 
 custom_imports = dict(imports=["sgpose"], allow_failed_imports=False)
+visualizer = dict(type="SGLocalVisualizer")
+default_hooks = _base_.safe_hooks
 
 model = dict(
     backbone=dict(type="SGHRNet"),

@@ -2,6 +2,7 @@ _base_ = [
     "mmpose::_base_/default_runtime.py",
     "../_base_/models/hrnet-w16_128x96.py",
     "../_base_/datasets/lspet.py",
+    "../_base_/hooks.py",
 ]
 
 train_cfg = dict(max_epochs=60, val_interval=5)
@@ -11,7 +12,10 @@ param_scheduler = [
     dict(type="MultiStepLR", begin=0, end=60, milestones=[45, 55], gamma=0.1, by_epoch=True),
 ]
 auto_scale_lr = dict(base_batch_size=32)
-default_hooks = dict(checkpoint=dict(save_best="PCK", rule="greater"))
+default_hooks = dict(
+    _base_.safe_hooks,
+    checkpoint=dict(_base_.safe_hooks.checkpoint, save_best="PCK", rule="greater"),
+)
 
 model = dict(head=dict(out_channels=14))
 

@@ -1,5 +1,7 @@
 _base_ = ["td-hm_hrnet-w32_1xb32-60e_lspet-256x192.py"]
 
+visualizer = dict(type="SGLocalVisualizer")
+
 model = dict(
     backbone=dict(type="SGHRNet"),
     head=dict(

@@ -1,4 +1,10 @@
-_base_ = ["mmpose::_base_/default_runtime.py", "../_base_/models/hrnet-w16_128x96.py"]
+_base_ = [
+    "mmpose::_base_/default_runtime.py",
+    "../_base_/models/hrnet-w16_128x96.py",
+    "../_base_/hooks.py",
+]
+
+custom_imports = dict(imports=["sgpose"], allow_failed_imports=False)
 
 train_cfg = dict(max_epochs=25, val_interval=5)
 optim_wrapper = dict(optimizer=dict(type="Adam", lr=2e-3))
@@ -15,8 +21,15 @@ param_scheduler = [
 ]
 auto_scale_lr = dict(base_batch_size=16)
 default_hooks = dict(
+    _base_.safe_hooks,
     logger=dict(interval=10),
-    checkpoint=dict(interval=5, max_keep_ckpts=2, save_best="coco/AP", rule="greater"),
+    checkpoint=dict(
+        _base_.safe_hooks.checkpoint,
+        interval=5,
+        max_keep_ckpts=2,
+        save_best="coco/AP",
+        rule="greater",
+    ),
 )
 
 # drawn people vary little: milder augmentation than photographs need

@@ -1,6 +1,7 @@
 _base_ = ["td-hm_hrnet-w16_1xb16-25e_toy-128x96.py"]
 
 custom_imports = dict(imports=["sgpose"], allow_failed_imports=False)
+visualizer = dict(type="SGLocalVisualizer")
 
 model = dict(
     backbone=dict(type="SGHRNet"),
