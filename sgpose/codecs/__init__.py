@@ -3,6 +3,15 @@ from .._compat import check_stack
 
 check_stack()
 
-from .segmentation_target import SegmentationTarget, keypoint_discs
+from .fast_msra_heatmap import FastMSRAHeatmap
+from .gaussian_heatmaps import gaussian_heatmaps, unbiased_gaussian_heatmaps
+from .segmentation_target import SegmentationTarget, keypoint_discs, limb_capsules
 
-__all__ = ["SegmentationTarget", "keypoint_discs"]
+__all__ = [
+    "FastMSRAHeatmap",
+    "SegmentationTarget",
+    "gaussian_heatmaps",
+    "keypoint_discs",
+    "limb_capsules",
+    "unbiased_gaussian_heatmaps",
+]

@@ -1,12 +1,19 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
+from mmpose.codecs import MSRAHeatmap
 from mmpose.codecs.base import BaseKeypointCodec
 from mmpose.registry import KEYPOINT_CODECS
 
-#: MMPose's codecs draw nothing for a keypoint whose visibility is below this.
-VISIBILITY_CUT = 0.5
+from .fast_msra_heatmap import FastMSRAHeatmap
+from .gaussian_heatmaps import VISIBILITY_CUT
+
+#: What a mask can be drawn of.
+PARTS = ("keypoints", "limbs")
 
 
 def keypoint_discs(
@@ -35,12 +42,59 @@ def keypoint_discs(
             f"got {keypoints.shape} and {visible.shape}"
         )
     _check_radius(radius)
+    keypoints = keypoints[(visible >= VISIBILITY_CUT) & np.isfinite(keypoints).all(axis=1)]
     width, height = size
-    x, y = keypoints[visible >= VISIBILITY_CUT].T
-    dx2 = (np.arange(width) - x[:, None]) ** 2
-    dy2 = (np.arange(height) - y[:, None]) ** 2
+    # each disc is tested in a window inside the map that holds all of its pixels
+    window = np.minimum(size, math.floor(2 * radius) + 2)
+    first = np.minimum(np.maximum(np.ceil(keypoints - radius), 0), size - window)
+    columns = first[:, :1] + np.arange(window[0])
+    rows = first[:, 1:] + np.arange(window[1])
+    dx2 = (columns - keypoints[:, :1]) ** 2
+    dy2 = (rows - keypoints[:, 1:]) ** 2
     inside = dx2[:, None, :] + dy2[:, :, None] < radius**2
-    return inside.any(axis=0).astype(np.float32)
+    pixels = rows[:, :, None] * width + columns[:, None, :]
+    mask = np.zeros(height * width, dtype=np.float32)
+    mask[pixels[inside].astype(np.int64)] = 1
+    return mask.reshape(height, width)
+
+
+def limb_capsules(
+    keypoints: np.ndarray,
+    visible: np.ndarray,
+    links: Sequence[Sequence[int]],
+    size: tuple[int, int],
+    radius: float,
+) -> np.ndarray:
+    """Draw each limb: what is nearer than the radius to the line between its two keypoints.
+
+    Args:
+        keypoints: (K, 2) coordinates (x, y) in pixels of the map, as in :func:`keypoint_discs`.
+        visible: (K,) visibilities; a limb with a keypoint below 0.5 marks nothing.
+        links: L pairs of indices of keypoints.
+        size: Width W and height H of the map.
+        radius: Half the width of a limb in pixels of the map, > 0.
+
+    Returns:
+        (L, H, W) float32 maps: 1 on the limb, else 0.
+
+    Raises:
+        ValueError: If the radius is not positive.
+    """
+    _check_radius(radius)
+    keypoints = np.asarray(keypoints, dtype=np.float64)
+    usable = (np.asarray(visible) >= VISIBILITY_CUT) & np.isfinite(keypoints).all(axis=1)
+    ends = np.asarray(links, dtype=np.int64).reshape(-1, 2)
+    width, height = size
+    maps = np.zeros((len(ends), height, width), dtype=np.float32)
+    drawn = usable[ends].all(axis=1)
+    start, end = keypoints[ends[drawn]].transpose(1, 2, 0)[..., None, None]
+    x, y = np.arange(width) - start[0], np.arange(height)[:, None] - start[1]
+    along_x, along_y = end - start
+    length2 = np.maximum(along_x**2 + along_y**2, np.finfo(np.float64).tiny)
+    part = ((x * along_x + y * along_y) / length2).clip(0, 1)
+    distance2 = (x - part * along_x) ** 2 + (y - part * along_y) ** 2
+    maps[drawn] = distance2 < radius**2
+    return maps
 
 
 @KEYPOINT_CODECS.register_module()
@@ -48,7 +102,8 @@ class SegmentationTarget(BaseKeypointCodec):
     """Add a segmentation target to the targets of an MMPose codec.
 
     The target is a mask of discs around the labelled keypoints (paper, section 3.1, eq. 2,
-    https://doi.org/10.18280/ts.410522). Everything else is the wrapped codec's: its targets,
+    https://doi.org/10.18280/ts.410522) or, with ``parts='limbs'``, a mask for each limb of the
+    dataset's skeleton. Everything else is the wrapped codec's: its targets,
     its mapping tables and its decoding. In a config the wrapper belongs in
     ``GenerateTarget(encoder=...)``; the head's decoder stays the wrapped codec.
 
@@ -62,40 +117,58 @@ class SegmentationTarget(BaseKeypointCodec):
 
     Encoded:
 
-        - segmentation (np.ndarray): float32 mask in {0, 1} of shape (1, H, W), the union over
-          the keypoints of all N instances
+        - segmentation (np.ndarray): float32 mask in {0, 1} of shape (1, H, W), or one for each
+          of the L limbs, (L, H, W); the union over all N instances
         - all that the wrapped codec encodes
 
     Args:
         codec (dict): Config of the wrapped codec, which must have a heatmap size or an input
             size. Its own ``scale_factor`` maps the keypoints,
             so that the discs lie where its heatmaps have their peaks (UDP's scale differs).
-        radius (float): Radius of the discs in pixels of the mask, > 0. Defaults to 5.0, the best
-            of the paper's Table 3 at 64x48.
+            For ``MSRAHeatmap``, :class:`FastMSRAHeatmap` draws the same heatmaps faster.
+        radius (float): Radius of the discs, or half the width of the limbs, in pixels of the
+            mask, > 0. Defaults to 5.0, the best of the paper's Table 3 at 64x48.
         mask_size (tuple[int, int], optional): Mask size [W, H], for codecs that draw no heatmaps
             (SimCC, regression). Defaults to the wrapped codec's ``heatmap_size``.
+        parts (str): ``'keypoints'`` (the paper) or ``'limbs'``. Limbs are the ``skeleton_links``
+            of the dataset's metainfo, in their order. Defaults to ``'keypoints'``.
 
     Raises:
-        ValueError: If the radius is not positive, the codec has no heatmap size and no mask size
-            is given, or a mask size is given that differs from the codec's heatmap size.
+        ValueError: If the radius is not positive, ``parts`` is neither, the codec has no heatmap
+            size and no mask size is given, or a mask size is given that differs from the codec's
+            heatmap size.
     """
 
     def __init__(
-        self, codec: dict, radius: float = 5.0, mask_size: tuple[int, int] | None = None
+        self,
+        codec: dict,
+        radius: float = 5.0,
+        mask_size: tuple[int, int] | None = None,
+        parts: str = "keypoints",
     ) -> None:
         super().__init__()
         _check_radius(radius)
-        self.codec = KEYPOINT_CODECS.build(codec)
+        if parts not in PARTS:
+            raise ValueError(f"parts must be one of {PARTS}, got {parts!r}")
+        self.codec = _build(codec)
         self.radius = radius
         self.mask_size, self.scale_factor = _mask_geometry(self.codec, mask_size)
 
-        self.auxiliary_encode_keys = self.codec.auxiliary_encode_keys
+        self.parts = parts
+
+        self.auxiliary_encode_keys = set(self.codec.auxiliary_encode_keys)
+        if parts == "limbs":
+            self.auxiliary_encode_keys.add("skeleton_links")
         self.instance_mapping_table = self.codec.instance_mapping_table
         self.label_mapping_table = self.codec.label_mapping_table
         self.field_mapping_table = dict(self.codec.field_mapping_table, segmentation="segmentation")
 
     def encode(
-        self, keypoints: np.ndarray, keypoints_visible: np.ndarray | None = None, **kwargs
+        self,
+        keypoints: np.ndarray,
+        keypoints_visible: np.ndarray | None = None,
+        skeleton_links: Sequence[Sequence[int]] | None = None,
+        **kwargs,
     ) -> dict:
         """Encode keypoints with the wrapped codec and add the mask.
 
@@ -103,23 +176,39 @@ class SegmentationTarget(BaseKeypointCodec):
             keypoints: (N, K, D) coordinates in pixels of the input image; the first two
                 dimensions are x and y.
             keypoints_visible: (N, K) visibilities. Defaults to all visible.
+            skeleton_links: L pairs of keypoint indices, needed for ``parts='limbs'``.
             kwargs: The wrapped codec's auxiliary items.
 
         Returns:
-            The wrapped codec's targets and ``segmentation``, (1, H, W).
+            The wrapped codec's targets and ``segmentation``, (1, H, W) or (L, H, W).
+
+        Raises:
+            ValueError: If a visible keypoint's coordinate, or a visibility, is not finite, or limbs
+                are asked for and the dataset has none.
         """
+        _check_finite(keypoints, keypoints_visible)
         encoded = self.codec.encode(
             keypoints=keypoints, keypoints_visible=keypoints_visible, **kwargs
         )
         if keypoints_visible is None:
             keypoints_visible = np.ones(keypoints.shape[:2], dtype=np.float32)
-        discs = keypoint_discs(
-            (keypoints[..., :2] / self.scale_factor).reshape(-1, 2),
-            keypoints_visible.reshape(-1),
-            self.mask_size,
-            self.radius,
-        )
-        encoded["segmentation"] = discs[None]
+        points = keypoints[..., :2] / self.scale_factor
+        if self.parts == "keypoints":
+            discs = keypoint_discs(
+                points.reshape(-1, 2), keypoints_visible.reshape(-1), self.mask_size, self.radius
+            )
+            encoded["segmentation"] = discs[None]
+        else:
+            if not skeleton_links:
+                raise ValueError(
+                    "parts='limbs' draws the dataset's skeleton, and its metainfo has none: add "
+                    "skeleton_info to the metainfo, or use parts='keypoints'"
+                )
+            persons = [
+                limb_capsules(*person, skeleton_links, self.mask_size, self.radius)
+                for person in zip(points, keypoints_visible)
+            ]
+            encoded["segmentation"] = np.max(persons, axis=0)
         return encoded
 
     def decode(self, encoded) -> tuple[np.ndarray, np.ndarray]:
@@ -134,6 +223,30 @@ class SegmentationTarget(BaseKeypointCodec):
     def support_batch_decoding(self) -> bool:
         """Whether the wrapped codec decodes batches."""
         return self.codec.support_batch_decoding
+
+
+def _build(cfg: dict) -> BaseKeypointCodec:
+    codec = KEYPOINT_CODECS.build(cfg)
+    if type(codec) is MSRAHeatmap:
+        return KEYPOINT_CODECS.build(dict(cfg, type=FastMSRAHeatmap))
+    return codec
+
+
+def _check_finite(keypoints: np.ndarray, visible: np.ndarray | None) -> None:
+    """Raise a ValueError where MMPose's codecs would draw targets that are not numbers."""
+    bad = ~np.isfinite(keypoints).all(axis=-1)
+    if visible is not None:
+        bad = bad & (visible >= VISIBILITY_CUT) | ~np.isfinite(visible)
+    if not bad.any():
+        return
+    n, k = np.argwhere(bad)[0]
+    seen = "" if visible is None else f" with visibility {visible[n, k]}"
+    raise ValueError(
+        f"keypoint {k} of person {n} in a sample lies at {keypoints[n, k].tolist()}{seen}, "
+        f"{bad.sum()} of the sample's {bad.size} keypoints are like that: look in the annotations "
+        "for coordinates, visibilities or boxes that are NaN, null or infinite; a keypoint that is "
+        "not labelled has visibility 0"
+    )
 
 
 def _check_radius(radius: float) -> None:

@@ -54,6 +54,8 @@ class SGBackbone(BaseModule):
             is no feature map (B, C, h, w).
     """
 
+    returns_maps = True  # a folded backbone returns a plain tuple
+
     def __init__(
         self,
         backbone: dict,
@@ -81,7 +83,7 @@ class SGBackbone(BaseModule):
             outputs[int(name)] = guide_features(
                 features, logits[-1], self.guide_op, self.detach_guide
             )
-        return GuidedFeatures(outputs, logits)
+        return GuidedFeatures(outputs, logits) if self.returns_maps else tuple(outputs)
 
 
 @torch.no_grad()

@@ -5,13 +5,19 @@ from collections.abc import Sequence
 
 from mmpose.models.backbones.hrnet import HRModule, HRNet
 from mmpose.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..layers import GuidedFeatures, build_guides, check_guide_op, guide_features
+from ..layers import (
+    GuidedFeatures,
+    GuideModulation,
+    build_guides,
+    check_guide_op,
+    guide_features,
+)
 from ..loaded_weights import check_loaded_weights
 
 STAGES = (2, 3, 4)
-GUIDE_SOURCES = ("stage_input", "branch_output")
+GUIDE_SOURCES = ("stage_input", "branch_output", "all_branches")
 GUIDE_MODULES = ("last", "first", "all")
 
 
@@ -47,14 +53,17 @@ class SGHRNet(HRNet):
         guide_stages: The guided places: stages out of 2, 3, 4 and ``'out'`` for the output.
         guide_source: What a stage's map is predicted from: ``'stage_input'``, the
             high-resolution input of the stage, or ``'branch_output'``, the branch output that
-            it weights (the paper's two descriptions).
+            it weights (the paper's two descriptions); or ``'all_branches'``, the inputs of the
+            stage at all resolutions.
         guide_module: The modules of a stage in which its guide acts: ``'last'``, ``'first'``
             or ``'all'``. A stage has one guide; from ``'branch_output'`` it predicts one map
             per module in which it acts.
         guide_op: ``'multiply'`` (the paper), ``'residual'`` or ``'none'``, see
-            :func:`guide_features`.
+            :func:`guide_features`; or ``'modulate'``, see :class:`GuideModulation`.
         guide_init_bias: Bias of the guides' logits at the start.
         detach_guide: Pass no gradient from the guided features to the maps.
+        num_maps: Number of maps of each guide: 1 as in the paper, or that of the target's
+            channels, such as the number of limbs. Several need ``'modulate'`` or ``'none'``.
         args, kwargs: HRNet's own. ``frozen_stages`` freezes HRNet's layers, never the guides.
 
     Returns of forward:
@@ -63,6 +72,8 @@ class SGHRNet(HRNet):
     Raises:
         ValueError: If a guide argument is none of its options.
     """
+
+    returns_maps = True  # a folded backbone returns a plain tuple
 
     def __init__(
         self,
@@ -73,9 +84,10 @@ class SGHRNet(HRNet):
         guide_op: str = "multiply",
         guide_init_bias: float = 0.0,
         detach_guide: bool = False,
+        num_maps: int = 1,
         **kwargs,
     ) -> None:
-        check_guide_op(guide_op)
+        check_guide_op(guide_op, num_maps)
         _check_option("guide_source", guide_source, GUIDE_SOURCES)
         _check_option("guide_module", guide_module, GUIDE_MODULES)
         places = (*STAGES, "out")
@@ -88,18 +100,27 @@ class SGHRNet(HRNet):
         self.guide_module = guide_module
         self.guide_op = guide_op
         self.detach_guide = detach_guide
+        branches = {
+            _guide_name(place): self._branch_channels(place)
+            for place in places
+            if place in guide_stages
+        }
+        every = guide_source == "all_branches"
         self.guides = build_guides(
-            {
-                _guide_name(place): self._guided_channels(place)
-                for place in places
-                if place in guide_stages
-            },
-            guide_init_bias,
+            {name: c if every else c[0] for name, c in branches.items()}, guide_init_bias, num_maps
+        )
+        self.modulations = nn.ModuleDict(
+            {name: GuideModulation(c[0], num_maps) for name, c in branches.items()}
+            if guide_op == "modulate"
+            else {}
         )
 
-    def _guided_channels(self, place: int | str) -> int:
-        stage = self.stage4 if place == "out" else getattr(self, f"stage{place}")
-        return stage[-1].in_channels[0]
+    def _branch_channels(self, place: int | str) -> list[int]:
+        """Channels of each feature map from which the guide of a place can predict."""
+        if place == "out":
+            module = self.stage4[-1]
+            return module.in_channels[: len(module.fuse_layers or [None])]
+        return getattr(self, f"stage{place}")[-1].in_channels
 
     def forward(self, x: Tensor) -> GuidedFeatures:
         x = self.relu(self.norm1(self.conv1(x)))
@@ -110,9 +131,9 @@ class SGHRNet(HRNet):
             outputs, stage_logits = self._forward_stage(stage, inputs)
             logits += stage_logits
         if "out" in self.guides:
-            logits.append(self.guides["out"](outputs[0]))
-            outputs[0] = self._guide(outputs[0], logits[-1])
-        return GuidedFeatures(outputs, logits)
+            logits.append(self.guides["out"](self._source(outputs)))
+            outputs[0] = self._guide("out", outputs[0], logits[-1])
+        return GuidedFeatures(outputs, logits) if self.returns_maps else tuple(outputs)
 
     def _transition(self, stage: int, outputs: list[Tensor]) -> list[Tensor]:
         layers = getattr(self, f"transition{stage - 1}")
@@ -127,8 +148,8 @@ class SGHRNet(HRNet):
         if name not in self.guides:
             return modules(x), []
         guide = self.guides[name]
-        from_input = self.guide_source == "stage_input"
-        logits = [guide(x[0])] if from_input else []
+        from_input = self.guide_source != "branch_output"
+        logits = [guide(self._source(x))] if from_input else []
         for i, module in enumerate(modules):
             if not self._acts_in(i, len(modules)):
                 x = module(x)
@@ -136,7 +157,7 @@ class SGHRNet(HRNet):
             branches = [branch(x[j]) for j, branch in enumerate(module.branches)]
             if not from_input:
                 logits.append(guide(branches[0]))
-            branches[0] = self._guide(branches[0], logits[-1])
+            branches[0] = self._guide(name, branches[0], logits[-1])
             x = fuse_branches(module, branches)
         return x, logits
 
@@ -145,7 +166,14 @@ class SGHRNet(HRNet):
             return True
         return index == (0 if self.guide_module == "first" else num_modules - 1)
 
-    def _guide(self, features: Tensor, logits: Tensor) -> Tensor:
+    def _source(self, x: list[Tensor]) -> Tensor | list[Tensor]:
+        return x if self.guide_source == "all_branches" else x[0]
+
+    def _guide(self, name: str, features: Tensor, logits: Tensor) -> Tensor:
+        if name in self.modulations:
+            return self.modulations[name](
+                features, logits.detach() if self.detach_guide else logits
+            )
         return guide_features(features, logits, self.guide_op, self.detach_guide)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:

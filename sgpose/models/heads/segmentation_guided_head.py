@@ -15,11 +15,11 @@ def resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize segmentation logits bilinearly to the size of the mask.
 
     Args:
-        logits: (B, 1, h, w).
+        logits: (B, M, h, w).
         size: Height H and width W of the mask.
 
     Returns:
-        (B, 1, H, W).
+        (B, M, H, W).
 
     Raises:
         ValueError: If the aspect ratios differ by more than the rounding of strides explains.
@@ -38,9 +38,13 @@ def resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def attention_maps(feats: GuidedFeatures) -> Tensor:
-    """Return the segmentation maps of all S guides at the finest guide's size, (B, S, h, w)."""
+    """Return the segmentation maps of all S guides at the finest guide's size, (B, S, h, w).
+
+    Of a guide with several maps it is their maximum.
+    """
     size = max((x.shape[-2:] for x in feats.segmentation_logits), key=lambda s: s[0] * s[1])
-    return torch.cat([resize_logits(x, size).sigmoid() for x in feats.segmentation_logits], dim=1)
+    maps = [resize_logits(x, size).sigmoid() for x in feats.segmentation_logits]
+    return torch.cat([x.amax(dim=1, keepdim=True) for x in maps], dim=1)
 
 
 class SegmentationGuidedHeadMixin:
@@ -116,7 +120,7 @@ class SegmentationGuidedHeadMixin:
         names = [name for name in losses if "loss" in name]
         keypoint = sum(_total(losses[name]) for name in names)
         weights = self.loss_weighting.weights()
-        weighted = self.loss_weighting(dict(keypoint=keypoint, segmentation=segmentation))
+        weighted = self.loss_weighting(dict(keypoint=keypoint, segmentation=segmentation), weights)
         losses.update({name: _scale(losses[name], weights["keypoint"]) for name in names})
         losses.update(
             loss_seg=weighted["segmentation"],

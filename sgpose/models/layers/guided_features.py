@@ -13,7 +13,7 @@ class GuidedFeatures(tuple):
 
     Args:
         features: Feature maps, each (B, C, h, w).
-        segmentation_logits: One (B, 1, h, w) per guide, in the order of the network.
+        segmentation_logits: One (B, M, h, w) of M maps per guide, in the order of the network.
     """
 
     segmentation_logits: tuple[Tensor, ...]

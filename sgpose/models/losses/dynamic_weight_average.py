@@ -83,11 +83,14 @@ class DynamicWeightAverage(nn.Module):
         weights = torch.where(warm, weights, torch.ones_like(weights))
         return dict(zip(self.tasks, weights))
 
-    def forward(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    def forward(
+        self, losses: dict[str, Tensor], weights: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """Weight the losses of one step and, in training, record them.
 
         Args:
             losses: A scalar loss for each task, in any order.
+            weights: What :meth:`weights` returned for this step, if it was asked already.
 
         Returns:
             The weighted losses in the order given.
@@ -100,7 +103,7 @@ class DynamicWeightAverage(nn.Module):
                 f"DynamicWeightAverage weights the tasks {self.tasks}, got losses for "
                 f"{tuple(losses)}"
             )
-        weights = self.weights()
+        weights = weights or self.weights()
         if self.training:
             self._record(torch.stack([losses[task].detach().float() for task in self.tasks]))
         return {task: weights[task] * loss for task, loss in losses.items()}

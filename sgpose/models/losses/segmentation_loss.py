@@ -30,8 +30,8 @@ class SegmentationLoss(nn.Module):
         """Compute the loss.
 
         Args:
-            logits: N tensors of shape (B, 1, H, W), N >= 1.
-            target: (B, 1, H, W) in [0, 1].
+            logits: N tensors of shape (B, M, H, W), N >= 1; M is 1 in the paper.
+            target: (B, M, H, W) in [0, 1].
 
         Returns:
             The scalar loss, in float32 also where the logits are in half precision.

@@ -13,6 +13,7 @@ from sgpose.models.layers import (
     SegmentationGuidedModule,
     build_guides,
     check_guide_op,
+    conv_by_shifts,
     guide_features,
 )
 
@@ -102,3 +103,30 @@ def test_guided_features_are_a_tuple_with_logits():
         assert isinstance(clone, GuidedFeatures)
         assert torch.equal(clone[0], maps[0])
         assert torch.equal(clone.segmentation_logits[0], torch.zeros(1, 1, 3, 3))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 9), st.integers(1, 7), st.integers(1, 7), st.integers(0, 2**31 - 1))
+def test_convolution_by_shifts_is_the_convolution(channels, height, width, seed):
+    g = torch.Generator().manual_seed(seed)
+
+    def draw(*shape):
+        return torch.randn(shape, generator=g, dtype=torch.float64).requires_grad_()
+
+    inputs = draw(2, channels, height, width), draw(1, channels, 3, 3), draw(1)
+    ours, theirs = conv_by_shifts(*inputs), F.conv2d(*inputs, padding=1)
+    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+    upstream = torch.randn(ours.shape, generator=g, dtype=torch.float64)
+    for a, b in zip(
+        torch.autograd.grad(ours, inputs, upstream), torch.autograd.grad(theirs, inputs, upstream)
+    ):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_the_map_of_a_training_step_is_that_of_evaluation(memory_format):
+    module, x = SegmentationGuidedModule(16), torch.randn(2, 16, 8, 6)
+    x = x.to(memory_format=memory_format)
+    with torch.no_grad():
+        evaluated = module(x)
+    torch.testing.assert_close(module(x).detach(), evaluated, rtol=0, atol=1e-5)
