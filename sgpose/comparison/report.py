@@ -14,6 +14,7 @@ from .arms import Study
 from .statistics import PairedDifference, epochs_to_reach, paired_difference
 
 PER_KEYPOINT = "pck/"
+ERRORS = "errors/"
 
 
 def write_report(study: Study, records: Sequence[dict], out: str | Path, command: str) -> Path:
@@ -52,6 +53,8 @@ def write_report(study: Study, records: Sequence[dict], out: str | Path, command
         half_time_table(runs, baseline),
         "## By keypoint",
         keypoint_table(runs, baseline),
+        "## Where the keypoints land",
+        errors_table(runs),
     ]
     path = out / "report.md"
     path.write_text("\n\n".join(s for s in sections if s) + "\n", encoding="utf-8")
@@ -127,6 +130,19 @@ def half_time_table(runs: dict[str, dict[int, dict]], baseline: str) -> str:
             ]
         )
     return _table(rows) if len(rows) > 1 else ""
+
+
+def errors_table(runs: dict[str, dict[int, dict]]) -> str:
+    """Return a Markdown table: the mean share of each type of error, see KeypointErrorTypes."""
+    first = next(run for seeds in runs.values() for run in seeds.values())
+    types = [key for key in first["metrics"] if key.startswith(ERRORS)]
+    if not types:
+        return ""
+    rows = [["arm", *(key[len(ERRORS) :] for key in types)]]
+    for name, seeds in runs.items():
+        shares = [np.mean([run["metrics"][key] for run in seeds.values()]) for key in types]
+        rows.append([name, *(f"{100 * share:.1f}" for share in shares)])
+    return _table(rows)
 
 
 def difference(

@@ -44,7 +44,7 @@ def run(job: dict) -> dict:
     cfg.work_dir = job["work_dir"]
     cfg.randomness = dict(cfg.get("randomness") or {}, seed=job["seed"])
     cfg.resume = True
-    cfg.test_evaluator = _with_keypoints(cfg.test_evaluator)
+    cfg.test_evaluator = _with_details(cfg.test_evaluator)
 
     runner = Runner.from_cfg(cfg)
     runner.train()
@@ -54,7 +54,7 @@ def run(job: dict) -> dict:
         loop = dict(
             type="TestLoop",
             dataloader=variant.test_dataloader,
-            evaluator=_with_keypoints(variant.test_evaluator),
+            evaluator=_with_details(variant.test_evaluator),
         )
         found = runner.build_test_loop(loop).run()
         metrics.update({f"{name}/{key}": value for key, value in found.items()})
@@ -82,10 +82,10 @@ def run(job: dict) -> dict:
     )
 
 
-def _with_keypoints(evaluators) -> list:
-    """Add the PCK of each keypoint to what a config evaluates."""
+def _with_details(evaluators) -> list:
+    """Add the PCK of each keypoint and the types of errors to what a config evaluates."""
     evaluators = list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
-    return [*evaluators, dict(type="PerKeypointPCK")]
+    return [*evaluators, dict(type="PerKeypointPCK"), dict(type="KeypointErrorTypes")]
 
 
 def main() -> None:

@@ -3,6 +3,7 @@ from .._compat import check_stack
 
 check_stack()
 
+from .keypoint_error_types import KeypointErrorTypes, error_types
 from .per_keypoint_pck import PerKeypointPCK
 
-__all__ = ["PerKeypointPCK"]
+__all__ = ["KeypointErrorTypes", "PerKeypointPCK", "error_types"]

@@ -10,10 +10,11 @@ import pytest
 from sgpose.comparison import Arm, Study, compare, read_records, read_study, write_report
 from sgpose.comparison.records import append_record, config_hash, read_curve, read_seconds
 from sgpose.comparison.report import (
+    errors_table,
+    further_tests_table,
     half_time_table,
     keypoint_table,
     summary_table,
-    further_tests_table,
 )
 from sgpose.comparison.runs import pending_runs
 from sgpose.datasets import write_toy_people
@@ -60,6 +61,18 @@ def test_keypoints_and_half_time(runs):
     )
     # the plain one has 0.2 at half time, the guided one 0.5, which the plain one never has
     assert half_time_table(runs, "plain").splitlines()[2] == "| guided | 1 epochs | never |"
+
+
+def test_errors_by_type(runs):
+    assert errors_table(runs) == ""
+    for run in (run for seeds in runs.values() for run in seeds.values()):
+        run["metrics"].update({"errors/correct": run["value"], "errors/limb": 1 - run["value"]})
+    assert errors_table(runs).splitlines() == [
+        "| arm | correct | limb |",
+        "| --- | --- | --- |",
+        "| plain | 71.0 | 29.0 |",
+        "| guided | 81.7 | 18.3 |",
+    ]
 
 
 def test_further_tests(runs):
@@ -216,7 +229,7 @@ def test_two_configs_are_trained_compared_and_not_trained_again(tmp_path):
     guided = next(r for r in records if r["arm"] == "guided")
     assert guided["epochs"] == 1 and guided["value"] == guided["metrics"]["coco/AP"]
     assert guided["curve"] == [[1, pytest.approx(guided["value"], abs=1e-6)]]
-    assert "one person/coco/AP" in guided["metrics"]
+    assert "errors/mirrored" in guided["metrics"] and "one person/coco/AP" in guided["metrics"]
     assert "pck/left_wrist" in guided["metrics"] and guided["versions"]["torch"]
     assert any("Epoch" not in line and "[guided, seed 0] train" in line for line in lines)
 

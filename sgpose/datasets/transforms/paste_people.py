@@ -6,7 +6,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmpose.registry import DATASETS, TRANSFORMS
 
-from ...codecs import limb_capsules
+from ...codecs.gaussian_heatmaps import VISIBILITY_CUT
 
 #: Half the width of a pasted limb, as a part of the longer side of its person's box.
 LIMB_RADIUS = 0.07
@@ -36,14 +36,14 @@ def paste_person(
     linear = np.diag([-factor if flip else factor, factor])
     middle = np.array([(left + right) / 2, (top + bottom) / 2])
     affine = np.column_stack([linear, np.asarray(centre) - linear @ middle])
-    limbs = limb_capsules(
-        person["keypoints"][0] @ linear.T + affine[:, 2],
-        person["keypoints_visible"][0],
-        person["skeleton_links"],
-        (width, height),
-        LIMB_RADIUS * length,
-    )
-    alpha = cv2.GaussianBlur(limbs.max(axis=0), (3, 3), 0)[..., None]
+    limbs = np.zeros((height, width), dtype=np.float32)
+    ends = np.rint(16 * (person["keypoints"][0] @ linear.T + affine[:, 2])).astype(int)
+    seen = person["keypoints_visible"][0] >= VISIBILITY_CUT
+    thickness = max(1, round(2 * LIMB_RADIUS * length))
+    for a, b in person["skeleton_links"]:
+        if seen[a] and seen[b]:
+            cv2.line(limbs, ends[a].tolist(), ends[b].tolist(), 1.0, thickness, shift=4)
+    alpha = cv2.GaussianBlur(limbs, (3, 3), 0)[..., None]
     pixels = cv2.warpAffine(person["img"], affine, (width, height), borderMode=cv2.BORDER_REPLICATE)
     return (image * (1 - alpha) + pixels * alpha).round().astype(np.uint8)
 

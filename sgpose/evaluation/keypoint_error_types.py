@@ -1,0 +1,104 @@
+# Copyright (c) the sgpose authors. Licensed under Apache-2.0.
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+from mmpose.registry import METRICS
+
+TYPES = ("correct", "mirrored", "other keypoint", "limb", "background")
+
+
+def error_types(
+    predicted: np.ndarray,
+    truth: np.ndarray,
+    visible: np.ndarray,
+    size: float,
+    flip_indices: Sequence[int],
+    links: Sequence[Sequence[int]],
+    thr: float = 0.2,
+    near: float = 0.1,
+    limb_radius: float = 0.07,
+) -> np.ndarray:
+    """Sort a person's predicted keypoints by what lies where they were put.
+
+    The first that holds: within ``thr`` of the keypoint itself ("correct"), within ``near`` of its
+    mirror twin ("mirrored"), of another labelled keypoint ("other keypoint"), within
+    ``limb_radius`` of a limb's line ("limb"), anywhere else ("background").
+
+    Args:
+        predicted: (K, 2) pixels.
+        truth: (K, 2) pixels.
+        visible: (K,), whether a keypoint is labelled.
+        size: Longer side of the person's box in pixels, in which the limits are measured.
+        flip_indices: (K,), each keypoint's mirror twin, itself if it has none.
+        links: L pairs of keypoints, the limbs.
+        thr, near, limb_radius: The limits, as parts of ``size``.
+
+    Returns:
+        (K,) indices into ``TYPES``, -1 where the keypoint is not labelled.
+    """
+    visible = np.asarray(visible, dtype=bool)
+    distance = np.linalg.norm(predicted[:, None] - truth[None], axis=-1) / size
+    own, twin = np.arange(len(truth)), np.asarray(flip_indices)
+    links = np.asarray(links, dtype=np.int64).reshape(-1, 2)
+    start, end = truth[links[visible[links].all(axis=1)]].transpose(1, 0, 2)
+    along = end - start
+    length2 = np.maximum((along**2).sum(axis=-1), np.finfo(np.float64).tiny)
+    part = (((predicted[:, None] - start) * along).sum(axis=-1) / length2).clip(0, 1)
+    foot = start + part[..., None] * along
+    to_limb = np.linalg.norm(predicted[:, None] - foot, axis=-1) / size
+    conditions = [
+        ~visible,
+        distance[own, own] < thr,
+        (twin != own) & visible[twin] & (distance[own, twin] < near),
+        (distance[:, visible] < near).any(axis=1),
+        (to_limb < limb_radius).any(axis=1),
+    ]
+    return np.select(conditions, [-1, 0, 1, 2, 3], default=4)
+
+
+@METRICS.register_module()
+class KeypointErrorTypes(BaseMetric):
+    """The share of labelled keypoints that are correct, or wrong in each of four ways.
+
+    See :func:`error_types`. The shares sum to 1. For data sets with boxes, one person per sample.
+
+    Args:
+        thr, near, limb_radius: See :func:`error_types`.
+        collect_device, prefix: As in any metric; the prefix defaults to ``'errors'``.
+    """
+
+    default_prefix = "errors"
+
+    def __init__(
+        self,
+        thr: float = 0.2,
+        near: float = 0.1,
+        limb_radius: float = 0.07,
+        collect_device: str = "cpu",
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.limits = dict(thr=thr, near=near, limb_radius=limb_radius)
+
+    def process(self, data_batch, data_samples: Sequence[dict]) -> None:
+        """Sort the keypoints of a batch's persons."""
+        for sample in data_samples:
+            truth, box = sample["gt_instances"], sample["gt_instances"]["bboxes"][0]
+            found = error_types(
+                sample["pred_instances"]["keypoints"][0],
+                truth["keypoints"][0],
+                np.asarray(truth["keypoints_visible"]).reshape(-1) > 0,
+                float((box[2:] - box[:2]).max()),
+                self.dataset_meta["flip_indices"],
+                self.dataset_meta["skeleton_links"],
+                **self.limits,
+            )
+            self.results.append(np.bincount(found[found >= 0], minlength=len(TYPES)))
+
+    def compute_metrics(self, results: list[np.ndarray]) -> dict[str, float]:
+        """Return the share of each type."""
+        counts = np.sum(results, axis=0)
+        return {name: float(count) / counts.sum() for name, count in zip(TYPES, counts)}
