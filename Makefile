@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test test-modern lint
+.PHONY: setup demo bench docs test test-modern lint
 
 setup:
 	@PYTHON="$(PYTHON)" scripts/setup.sh
@@ -17,6 +17,17 @@ test: setup
 test-modern:
 	@scripts/setup_modern.sh
 	.venv-modern/bin/python -m pytest
+
+# The site, build/site/index.html; any warning is an error.
+docs: setup
+	@$(BIN)/python scripts/satisfied.py requirements/docs.txt || \
+	  $(BIN)/python -m pip install --quiet --constraint requirements/constraints.txt -r requirements/docs.txt
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -c docs -b html . build/site
+
+# Two runs of the benchmark, whose tables docs/benchmark/README.md shows; on a quiet machine.
+bench: setup
+	$(BIN)/python tools/benchmark.py --run 1 --fresh
+	$(BIN)/python tools/benchmark.py --run 2 --fresh
 
 lint: setup
 	$(BIN)/python -m ruff check .

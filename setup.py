@@ -92,6 +92,10 @@ setup(
     python_requires=">=3.9",
     install_requires=[],
     extras_require={
+        "onnx": ["numpy", "onnxruntime", "opencv-python"],
+        "export": ["onnx", "onnxruntime"],
+        "docs": ["furo", "myst-parser", "sphinx", "sphinx-copybutton"],
+        "page": ["numpy", "onnxruntime", "opencv-python", "pillow", "starlette", "uvicorn"],
         "tests": ["hypothesis", "pytest"],
         "vit": ["mmpretrain"],
     },

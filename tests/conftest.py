@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import Phase, settings
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
@@ -14,6 +14,15 @@ import sgpose  # noqa: F401
 from sgpose.visualization import SGLocalVisualizer
 
 settings.register_profile("slow machines too", deadline=None)
+# of scripts/mutants.py: the same few examples every time, and none made smaller
+settings.register_profile(
+    "mutants",
+    deadline=None,
+    database=None,
+    derandomize=True,
+    max_examples=20,
+    phases=[Phase.explicit, Phase.generate],
+)
 settings.load_profile("slow machines too")
 
 # OpenMIM is not in the modern set, see requirements/modern.txt.

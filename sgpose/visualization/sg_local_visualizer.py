@@ -48,8 +48,8 @@ class SGLocalVisualizer(PoseLocalVisualizer):
             name: Name of the picture in the backends.
             image: (H, W, 3) RGB uint8.
             data_sample: Persons of one image, in pixels of the image.
-            draw_gt, draw_pred, draw_heatmap, draw_bbox, show_kpt_idx, skeleton_style, show,
-                wait_time, out_file, kpt_thr, step: See PoseLocalVisualizer.
+            draw_gt, draw_pred, draw_heatmap, draw_bbox, show_kpt_idx: As in PoseLocalVisualizer.
+            skeleton_style, show, wait_time, out_file, kpt_thr, step: As in PoseLocalVisualizer.
 
         Returns:
             The picture, RGB uint8. To the right of MMPose's, which is R times as high as the image,

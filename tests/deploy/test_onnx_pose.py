@@ -1,0 +1,184 @@
+# Copyright (c) the sgpose authors. Licensed under Apache-2.0.
+import math
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from mmpose.apis import inference_topdown
+
+from sgpose.datasets import toy_sample
+from sgpose.deploy import GuidedPoses, OnnxPose, Poses
+
+# as detectors give them: inside, beyond the border, outside, a line, tiny
+BOXES = np.array(
+    [[10, 20, 100, 150], [-30.5, -10, 60, 90], [500, 500, 600, 700], [40, 30, 40, 90], [5, 5, 6, 7]]
+)
+IN_GRAPH = dict(decode=True, flip_test=True, guide_maps=True)
+
+
+def mmpose(model, image, boxes=None, **test_cfg):
+    model.test_cfg = dict(model.test_cfg, **test_cfg)
+    return [sample.pred_instances for sample in inference_topdown(model, image, boxes)]
+
+
+def concat(found, name):
+    return np.concatenate([instances[name] for instances in found])
+
+
+@pytest.mark.parametrize("flip_test", [False, True])
+@pytest.mark.parametrize("codec", ["plain", "simcc"])
+def test_keypoints_are_those_of_inference_topdown(trained, exported, picture, codec, flip_test):
+    model = trained(codec).model()
+    pose = OnnxPose(exported(codec, guide_maps=True), flip_test=flip_test, max_batch=4)
+    for boxes in (None, BOXES, BOXES.astype(np.float32), BOXES.astype(int).tolist()):
+        found = mmpose(model, picture, boxes, flip_test=flip_test)
+        keypoints, scores = pose(picture, boxes)
+        np.testing.assert_allclose(keypoints, concat(found, "keypoints"), rtol=0, atol=1e-2)
+        np.testing.assert_allclose(scores, concat(found, "keypoint_scores"), atol=1e-4)
+
+
+@pytest.mark.parametrize("codec", ["unbiased", "udp"])
+def test_refined_keypoints_are_those_of_inference_topdown(trained, exported, codec):
+    """But for few: in a heatmap of noise the step from its maximum hangs on its rounding."""
+    model, pose = trained(codec).model(), OnnxPose(exported(codec, keypoint_tolerance=math.inf))
+    assert pose.flip_test
+    differences = []
+    for index in range(4):
+        image = toy_sample(seed=4, index=index)[0]
+        expected = concat(mmpose(model, image, BOXES[:2]), "keypoints")
+        differences.append(np.abs(pose(image, BOXES[:2]).keypoints - expected))
+    assert np.quantile(np.concatenate(differences), 0.9) < 1e-2
+
+
+@pytest.mark.parametrize("codec", ["plain", "simcc"])
+def test_the_flip_test_in_the_graph_and_beside_it_agree(exported, picture, codec):
+    inside = OnnxPose(exported(codec, **IN_GRAPH))
+    beside = OnnxPose(exported(codec, guide_maps=True))
+    assert inside.flip_test and beside.flip_test
+    np.testing.assert_allclose(
+        inside(picture, BOXES).keypoints, beside(picture, BOXES).keypoints, atol=1e-2
+    )
+    with pytest.raises(ValueError, match="part of the graph"):
+        OnnxPose(exported(codec, **IN_GRAPH), flip_test=False)
+
+
+def test_keypoints_of_the_graph_without_a_flip_test(exported, picture):
+    alone = OnnxPose(exported("plain", decode=True))
+    assert not alone.flip_test
+    beside = OnnxPose(exported("plain", guide_maps=True), flip_test=False)
+    np.testing.assert_allclose(
+        alone(picture, BOXES).keypoints, beside(picture, BOXES).keypoints, atol=1e-2
+    )
+    with pytest.raises(ValueError, match="cannot be averaged"):
+        OnnxPose(exported("plain", decode=True), flip_test=True)
+    with pytest.raises(ValueError, match="--guide-maps"):
+        alone(picture, guide_maps=True)
+
+
+@pytest.mark.parametrize("flip_test", [False, True])
+def test_guide_maps_are_those_of_mmpose(trained, exported, picture, flip_test):
+    model = trained("plain").model()
+    found = mmpose(model, picture, BOXES[:2], flip_test=flip_test, output_heatmaps=True)
+    poses = OnnxPose(exported("plain", guide_maps=True), flip_test=flip_test)(
+        picture, BOXES[:2], guide_maps=True
+    )
+    assert isinstance(poses, GuidedPoses)
+    np.testing.assert_allclose(poses.guide_maps, concat(found, "guide_maps"), atol=1e-4)
+    center, scale = concat(found, "guide_input_center"), concat(found, "guide_input_scale")
+    np.testing.assert_allclose(
+        poses.crops, np.hstack([center - scale / 2, center + scale / 2]), atol=1e-3
+    )
+
+
+def test_the_flip_test_of_the_graph_averages_the_maps(trained, exported, picture):
+    inside = OnnxPose(exported("plain", **IN_GRAPH))(picture, guide_maps=True)
+    (found,) = mmpose(trained("plain").model(), picture, flip_test=True, output_heatmaps=True)
+    np.testing.assert_allclose(inside.guide_maps, found.guide_maps, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def pose(exported):
+    return OnnxPose(exported("plain", guide_maps=True), threads=1)
+
+
+def test_paths_arrays_and_lists_give_the_same(pose, picture, tmp_path):
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), picture)
+    expected = pose(picture, BOXES)
+    assert isinstance(expected, Poses)
+    assert expected.keypoints.shape == (5, 17, 2) and expected.scores.shape == (5, 17)
+    for image in (path, str(path)):
+        np.testing.assert_array_equal(pose(image, BOXES).keypoints, expected.keypoints)
+    first, second, third, fourth = pose(
+        [picture, path, picture, path], [BOXES[:2], [], None, BOXES[2:]]
+    )
+    np.testing.assert_allclose(first.keypoints, expected.keypoints[:2], atol=1e-4)
+    np.testing.assert_allclose(fourth.scores, expected.scores[2:], atol=1e-5)
+    np.testing.assert_allclose(third.keypoints, pose(picture).keypoints, atol=1e-4)
+    assert second.keypoints.shape == (0, 17, 2)
+    assert [len(poses.scores) for poses in pose([picture, picture])] == [1, 1]
+    with pytest.raises(ValueError, match="list of 2 images .* got 1"):
+        pose([picture, picture], [BOXES])
+
+
+@pytest.mark.parametrize("boxes", [[], np.zeros((0, 4))])
+def test_no_boxes_give_no_poses(exported, picture, boxes):
+    poses = OnnxPose(exported("plain", guide_maps=True))(picture, boxes, guide_maps=True)
+    shapes = [value.shape for value in poses]
+    assert shapes == [(0, 17, 2), (0, 17), (0, 4, 32, 24), (0, 4)]
+    assert OnnxPose(exported("plain", guide_maps=True))([]) == []
+
+
+def test_bad_images_and_boxes_are_refused(pose, picture, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"broken\.png holds no image"):
+        pose(tmp_path / "broken.png")
+    with pytest.raises(ValueError, match="finite"):
+        pose(picture, [[0, 0, np.nan, 5]])
+
+
+def test_the_number_of_crops_at_once_changes_nothing(exported, picture):
+    many = np.concatenate([BOXES] * 3)
+    few, all_at_once = (
+        OnnxPose(exported("plain", guide_maps=True), max_batch=n)(picture, many).keypoints
+        for n in (1, 64)
+    )
+    np.testing.assert_allclose(few, all_at_once, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(threads=0), "threads must be 1 or more, got 0"),
+        (dict(max_batch=0), "max_batch must be 1 or more, got 0"),
+        (dict(providers=["NoProvider"]), "has no NoProvider here"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(exported, options, message):
+    with pytest.raises(ValueError, match=message):
+        OnnxPose(exported("plain", guide_maps=True), **options)
+
+
+def test_files_of_others_are_refused(exported, tmp_path):
+    with pytest.raises(FileNotFoundError, match="absent.onnx is no file"):
+        OnnxPose(tmp_path / "absent.onnx")
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(exported("plain", guide_maps=True).read_bytes()[:5000])
+    with pytest.raises(ValueError, match="broken.onnx cannot be loaded by ONNX Runtime"):
+        OnnxPose(broken)
+    graph = onnx.load(exported("plain", guide_maps=True))
+    (entry,) = graph.metadata_props
+    entry.value = entry.value.replace('"format": 1', '"format": 2')
+    onnx.save(graph, tmp_path / "newer.onnx")
+    with pytest.raises(ValueError, match="newer.onnx: its metadata are of format 2"):
+        OnnxPose(tmp_path / "newer.onnx")
+    del graph.metadata_props[:]
+    onnx.save(graph, tmp_path / "other.onnx")
+    with pytest.raises(ValueError, match="other.onnx says nothing of boxes"):
+        OnnxPose(tmp_path / "other.onnx")
+
+
+def test_threads_are_those_of_the_session(exported):
+    session = OnnxPose(exported("plain", guide_maps=True), threads=1)._session
+    assert session.get_session_options().intra_op_num_threads == 1

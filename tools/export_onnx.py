@@ -1,0 +1,90 @@
+# Copyright (c) the sgpose authors. Licensed under Apache-2.0.
+"""Export a trained top-down model as one ONNX file that sgpose.deploy.OnnxPose runs.
+
+The file is compared with PyTorch on pictures and written only if it agrees.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+
+from sgpose.deploy import export_onnx
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("config", help="config of the model")
+    parser.add_argument("checkpoint", help="its weights")
+    parser.add_argument("--out", type=Path, help="file to write, else CHECKPOINT with .onnx")
+    parser.add_argument(
+        "--decode", action="store_true", help="return keypoints and scores instead of heatmaps"
+    )
+    parser.add_argument(
+        "--flip-test", action="store_true", help="average with the mirrored crop in the graph"
+    )
+    parser.add_argument("--guide-maps", action="store_true", help="return the guides' maps, too")
+    parser.add_argument(
+        "--int8",
+        type=int,
+        nargs="?",
+        const=128,
+        default=0,
+        metavar="PERSONS",
+        help="quantise to 8 bits, calibrated on 128 or as many persons of the training data",
+    )
+    parser.add_argument("--opset", type=int, default=17, help="version of ONNX's operators")
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        default=[],
+        help="pictures to compare on, else toy people, with --int8 persons of the training data",
+    )
+    parser.add_argument(
+        "--tolerance", type=float, default=1e-4, help="for outputs, as a part of the largest"
+    )
+    parser.add_argument(
+        "--keypoint-tolerance",
+        type=float,
+        help="for keypoints in pixels: the largest difference, else 0.05; with --int8 the median, "
+        "else 2",
+    )
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        config = Config.fromfile(args.config)
+        config.merge_from_dict(args.cfg_options)
+        report = export_onnx(
+            config,
+            args.checkpoint,
+            args.out or Path(args.checkpoint).with_suffix(".onnx"),
+            decode=args.decode,
+            flip_test=args.flip_test,
+            guide_maps=args.guide_maps,
+            int8=args.int8,
+            opset=args.opset,
+            images=args.images,
+            tolerance=args.tolerance,
+            keypoint_tolerance=args.keypoint_tolerance,
+        )
+    except (ValueError, RuntimeError, OSError) as error:
+        raise SystemExit(f"export_onnx: {error}") from error
+    for name, (largest, value) in report.differences.items():
+        print(f"{name}: largest difference to PyTorch {largest:.2g}, largest value {value:.3g}")
+    print(
+        f"keypoints: largest difference to MMPose {report.keypoint_difference:.2g} px, median "
+        f"{report.median_difference:.2g} px, {report.num_persons} boxes"
+    )
+    print(f"written: {report.path}, {report.path.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
