@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo bench docs test test-modern lint
+.PHONY: setup demo bench docs test test-modern coverage mutants fuzz lint
 
 setup:
 	@PYTHON="$(PYTHON)" scripts/setup.sh
@@ -17,6 +17,26 @@ test: setup
 test-modern:
 	@scripts/setup_modern.sh
 	.venv-modern/bin/python -m pytest
+
+# Lines of sgpose that the tests run, also in the processes that they start.
+coverage: setup test-tools
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+# Small changes of the code, made in build/mutation, each of which a test should notice; takes long.
+mutants: setup test-tools
+	$(BIN)/python scripts/mutants.py
+
+# Inputs of any kind, two minutes for each target.
+fuzz: setup
+	$(BIN)/python scripts/fuzz.py --seconds 120
+
+.PHONY: test-tools
+test-tools: setup
+	@$(BIN)/python scripts/satisfied.py requirements/judges.txt || \
+	  $(BIN)/python -m pip install --quiet --constraint requirements/constraints.txt -r requirements/judges.txt
 
 # The site, build/site/index.html; any warning is an error.
 docs: setup

@@ -7,9 +7,14 @@ install it.
 """
 
 import importlib
+import os
 
 from ._compat import missing_stack
 from .version import __version__
+
+# ONNX Runtime's ready builds (seen in 1.31 and 1.32) record their use in the user's cache folder
+# and send it away unless this is set before they are imported, which PyTorch does by itself.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "__version__",

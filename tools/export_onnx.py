@@ -37,6 +37,9 @@ def parse_args() -> argparse.Namespace:
         metavar="PERSONS",
         help="quantise to 8 bits, calibrated on 128 or as many persons of the training data",
     )
+    parser.add_argument(
+        "--half", action="store_true", help="store the weights in float16, in half the room"
+    )
     parser.add_argument("--opset", type=int, default=17, help="version of ONNX's operators")
     parser.add_argument(
         "--images",
@@ -50,8 +53,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--keypoint-tolerance",
         type=float,
-        help="for keypoints in pixels: the largest difference, else 0.05; with --int8 the median, "
-        "else 2",
+        help="for keypoints in pixels: the largest difference, else 0.05; with --int8 or --half "
+        "the median, else 2",
     )
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
     return parser.parse_args()
@@ -70,6 +73,7 @@ def main() -> None:
             flip_test=args.flip_test,
             guide_maps=args.guide_maps,
             int8=args.int8,
+            half=args.half,
             opset=args.opset,
             images=args.images,
             tolerance=args.tolerance,

@@ -78,12 +78,17 @@ def limb_capsules(
         (L, H, W) float32 maps: 1 on the limb, else 0.
 
     Raises:
-        ValueError: If the radius is not positive.
+        ValueError: If the radius is not positive or a link names a keypoint that there is not.
     """
     _check_radius(radius)
     keypoints = np.asarray(keypoints, dtype=np.float64)
     usable = (np.asarray(visible) >= VISIBILITY_CUT) & np.isfinite(keypoints).all(axis=1)
     ends = np.asarray(links, dtype=np.int64).reshape(-1, 2)
+    if len(ends) and not 0 <= ends.min() <= ends.max() < len(keypoints):
+        raise ValueError(
+            f"links go from keypoint {ends.min()} to {ends.max()}, there are {len(keypoints)} "
+            "keypoints, counted from 0: look at skeleton_info in the dataset's metainfo"
+        )
     width, height = size
     maps = np.zeros((len(ends), height, width), dtype=np.float32)
     drawn = usable[ends].all(axis=1)
@@ -183,9 +188,11 @@ class SegmentationTarget(BaseKeypointCodec):
             The wrapped codec's targets and ``segmentation``, (1, H, W) or (L, H, W).
 
         Raises:
-            ValueError: If a visible keypoint's coordinate, or a visibility, is not finite, or limbs
-                are asked for and the dataset has none.
+            ValueError: If an array has another shape or holds no numbers, a visible keypoint's
+                coordinate, or a visibility, is not finite, or limbs are asked for and the dataset
+                has none.
         """
+        _check_arrays(keypoints, keypoints_visible)
         _check_finite(keypoints, keypoints_visible)
         encoded = self.codec.encode(
             keypoints=keypoints, keypoints_visible=keypoints_visible, **kwargs
@@ -230,6 +237,19 @@ def _build(cfg: dict) -> BaseKeypointCodec:
     if type(codec) is MSRAHeatmap:
         return KEYPOINT_CODECS.build(dict(cfg, type=FastMSRAHeatmap))
     return codec
+
+
+def _check_arrays(keypoints: np.ndarray, visible: np.ndarray | None) -> None:
+    """Raise a ValueError unless the arrays are (N, K, D) and (N, K) of real numbers."""
+    fits = keypoints.ndim == 3 and keypoints.shape[2] >= 2 and keypoints.dtype.kind in "iuf"
+    if visible is not None:
+        fits = fits and visible.shape == keypoints.shape[:2] and visible.dtype.kind in "iufb"
+    if not fits:
+        seen = "none" if visible is None else f"{visible.shape} of {visible.dtype}"
+        raise ValueError(
+            "SegmentationTarget encodes keypoints of shape (N, K, D), D >= 2, and visibilities of "
+            f"shape (N, K), got {keypoints.shape} of {keypoints.dtype} and {seen}"
+        )
 
 
 def _check_finite(keypoints: np.ndarray, visible: np.ndarray | None) -> None:

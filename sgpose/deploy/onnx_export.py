@@ -44,6 +44,7 @@ from ..datasets import toy_sample
 from ..models.heads.segmentation_guided_head import attention_maps
 from .crops import crop_persons, read_image
 from .folding import drop_maps, fuse_layers
+from .half_weights import halve_weights
 from .onnx_pose import OnnxPose
 from .pose_spec import METADATA_KEY, PoseSpec
 from .quantization import quantize
@@ -84,6 +85,7 @@ def export_onnx(
     flip_test: bool = False,
     guide_maps: bool = False,
     int8: int = 0,
+    half: bool = False,
     opset: int = 17,
     images: Sequence[str | Path] = (),
     tolerance: float = 1e-4,
@@ -105,13 +107,14 @@ def export_onnx(
         guide_maps: Return the guides' maps, too.
         int8: Number of persons of the config's training data by which the layers are quantised to
             8 bits; 0 leaves them in float32.
+        half: Store the weights in float16, which halves the file; it computes in float32.
         opset: Version of ONNX's operators.
         images: Pictures on which the file is compared with PyTorch, whole and their middle.
             Defaults to toy people, with ``int8`` to persons of the training data.
         tolerance: Allowed difference of an output, as a fraction of its largest value. With
-            ``int8`` it is only reported.
+            ``int8`` or ``half`` it is only reported.
         keypoint_tolerance: Allowed difference of keypoints in pixels of the image, by default 0.05
-            for the largest; with ``int8`` 2 for the median.
+            for the largest; with ``int8`` or ``half`` 2 for the median.
 
     Returns:
         The differences found.
@@ -139,12 +142,14 @@ def export_onnx(
     content = to_onnx(network, spec, opset)
     if int8:
         content = quantize(content, _batches(spec, calibration[:int8]))
+    if half:
+        content = halve_weights(content)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         candidate = Path(folder) / out.name
         candidate.write_bytes(content)
         report = compare(candidate, out, model, reference, persons)
-        if int8:
+        if int8 or half:
             check_median(report, 2.0 if keypoint_tolerance is None else keypoint_tolerance)
         else:
             check_differences(report, tolerance)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -29,9 +28,6 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def main(arguments: Sequence[str] | None = None) -> None:
     """Load the models and serve until interrupted."""
     args = parse_arguments(arguments)
-    # Builds of ONNX Runtime since 1.31 at the latest keep a device number and a record of their
-    # use in the user's cache folder and send it away, unless told not to before they are imported.
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         import uvicorn
 

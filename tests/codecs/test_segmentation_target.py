@@ -255,3 +255,53 @@ def test_limbs_need_a_skeleton_and_parts_a_known_name():
         build(MSRA, parts="limbs").encode(np.ones((1, 3, 2)), np.ones((1, 3)), skeleton_links=[])
     with pytest.raises(ValueError, match="parts must be one of"):
         build(MSRA, parts="bones")
+
+
+def test_limbs_by_hand():
+    points = np.array([[2.0, 3], [7, 3], [4, 1], [4, 6], [np.nan, 1], [8, 5]])
+    links = [(0, 1), (2, 3), (1, 4), (5, 5)]
+    level, upright, none, dot = limb_capsules(points, np.ones(6), links, (10, 8), 1.2)
+    expected = np.zeros((8, 10))
+    expected[2:5, 2:8] = expected[3, 1] = expected[3, 8] = 1
+    np.testing.assert_array_equal(level, expected)
+    expected = np.zeros((8, 10))
+    expected[1:7, 3:6] = expected[0, 4] = expected[7, 4] = 1
+    np.testing.assert_array_equal(upright, expected)
+    assert not none.any() and dot.sum() == 5
+    thin = limb_capsules(points, np.ones(6), links[:1], (10, 8), 1)[0]
+    assert thin.sum() == 6, "the boundary does not belong to the limb"
+
+
+def test_links_beyond_the_keypoints_are_refused():
+    for links in ([(0, 3)], [(-1, 0)]):
+        with pytest.raises(ValueError, match="there are 3 keypoints, counted from 0"):
+            limb_capsules(np.ones((3, 2)), np.ones(3), links, MAP, 2)
+    assert limb_capsules(np.ones((3, 2)), np.ones(3), [], MAP, 2).shape == (0, 64, 48)
+    assert limb_capsules(np.ones((3, 2)), np.ones(3), [(2, 2)], MAP, 2).sum() == 9
+
+
+def test_batches_are_decoded_by_the_wrapped_codec(monkeypatch):
+    codec = build(MSRA)
+    monkeypatch.setattr(
+        codec.codec, "batch_decode", lambda batch: ("decoded", batch), raising=False
+    )
+    assert codec.batch_decode("batch") == ("decoded", "batch")
+
+
+@pytest.mark.parametrize(
+    "keypoints, visible",
+    [
+        (np.ones((3, 2)), None),
+        (np.ones((1, 3, 1)), None),
+        (np.full((1, 3, 2), "1"), None),
+        (np.ones((1, 3, 2), object), None),
+        (np.ones((1, 3, 2)), np.ones(3)),
+        (np.ones((1, 3, 2)), np.ones((1, 1))),
+        (np.ones((1, 3, 2)), np.ones((1, 3), complex)),
+    ],
+)
+@pytest.mark.parametrize("parts", ["keypoints", "limbs"])
+def test_arrays_of_another_kind_are_refused(parts, keypoints, visible):
+    codec = build(MSRA, parts=parts)
+    with pytest.raises(ValueError, match=r"keypoints of shape \(N, K, D\), D >= 2, .* got"):
+        codec.encode(keypoints, visible, skeleton_links=[(0, 1)])

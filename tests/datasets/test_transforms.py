@@ -34,6 +34,9 @@ def test_an_image_is_read_once_and_cannot_be_written_into(tmp_path):
         assert results["img_shape"] == results["ori_shape"] == (5, 7)
     with pytest.raises(ValueError, match="read-only"):
         second["img"][0] = 0
+    frame = np.zeros((2, 3, 3), dtype=np.uint8)
+    assert load(dict(img_path=path, img=frame))["img"] is frame, "as MMPose's inferencer gives it"
+    assert load(dict(img=frame))["img_shape"] == (2, 3)
 
 
 def stick(colour=200):

@@ -218,6 +218,17 @@ def test_an_unknown_transform_is_refused(trained, tmp_path):
     refused(trained(), tmp_path, "pipeline is .*YOLOXHSVRandomAug", edit=edit)
 
 
+def test_half_the_room_and_nearly_the_same_heatmaps(trained, exported, tmp_path):
+    source, plain = trained("plain"), exported("plain", guide_maps=True)
+    path = tmp_path / "half.onnx"
+    report = export_onnx(source.cfg, source.checkpoint, path, half=True, guide_maps=True)
+    assert path.stat().st_size < 0.7 * plain.stat().st_size
+    for largest, value in report.differences.values():
+        assert 0 < largest < 0.01 * value
+    assert report.median_difference < 0.1
+    assert OnnxPose(path).spec == OnnxPose(plain).spec
+
+
 @pytest.mark.slow
 def test_int8_keypoints_are_near_and_the_file_is_small(trained, exported, tmp_path):
     source = trained("plain")

@@ -21,12 +21,12 @@ class LoadImageOnce(LoadImage):
         self._images: dict = {}
 
     def transform(self, results: dict) -> dict | None:
-        """Load the image of ``results['img_path']`` into ``results['img']``."""
+        """Load the image of ``results['img_path']`` unless ``results['img']`` is there already."""
+        if "img" in results:
+            return super().transform(results)
         path = results["img_path"]
-        if path in self._images:
-            results["img"] = self._images[path]
-        results = super().transform(results)
         if path not in self._images:
-            results["img"].flags.writeable = False
-            self._images[path] = results["img"]
-        return results
+            image = super().transform(dict(img_path=path))["img"]
+            image.flags.writeable = False
+            self._images[path] = image
+        return super().transform(dict(results, img=self._images[path]))

@@ -284,3 +284,87 @@ def test_features_without_logits():
 def test_targets_without_segmentation():
     with pytest.raises(ValueError, match="targets hold no segmentation.*SegmentationTarget"):
         build().loss(guided_features(), samples(mask=False))
+
+
+@pytest.mark.parametrize(
+    "map_size, mask_size, fits",
+    [
+        ((16, 12), (16, 12), True),
+        ((4, 3), (16, 12), True),
+        ((5, 3), (16, 12), True),  # 5 rows against 4, which is 3 columns against 3.75
+        ((4, 9), (8, 16), True),  # 4 rows against 4.5
+        ((9, 4), (16, 8), True),  # 4 columns against 4.5
+        ((3, 4), (8, 8), False),
+        ((4, 3), (8, 8), False),
+        ((3, 5), (16, 12), False),
+    ],
+)
+def test_aspect_ratios_may_differ_by_the_rounding_of_one_side(map_size, mask_size, fits):
+    logits = torch.randn(1, 1, *map_size)
+    if fits:
+        assert resize_logits(logits, mask_size).shape[-2:] == mask_size
+        return
+    with pytest.raises(ValueError, match="cannot be compared with a mask"):
+        resize_logits(logits, mask_size)
+
+
+def test_arguments_by_place_are_the_heads():
+    head = MODELS.build(dict(copy.deepcopy(HEADS["heatmap"]), in_channels=6))
+    by_place = type(head)(6, 5, None)
+    assert by_place.final_layer.weight.shape == head.final_layer.weight.shape
+
+
+@pytest.mark.parametrize("name", ["simcc", "rtmcc"])
+def test_features_of_another_size_than_the_head_is_built_for(name):
+    feats = GuidedFeatures([torch.randn(2, 4, 12, 16)], [torch.randn(2, 1, 12, 16)])
+    with pytest.raises(ValueError, match=r"\(width, height\) \(12, 16\) and got \(16, 12\)"):
+        build(name).loss(feats, samples(name))
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_targets_of_another_number_of_keypoints(name):
+    with pytest.raises(ValueError, match="predicts 6 channels, the targets have 5"):
+        build(name, out_channels=6).loss(guided_features(), samples(name))
+
+
+def test_only_the_first_target_is_counted_and_fields_may_lack():
+    head, (sample, _) = build("simcc"), samples("simcc")
+    head._check_keypoints(sample)
+    del sample.gt_fields
+    head._check_keypoints(sample)
+    sample.gt_instance_labels.keypoint_weights = torch.ones(1, 4)
+    with pytest.raises(ValueError, match="the targets have 4"):
+        head._check_keypoints(sample)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_the_maps_of_one_pass_are_those_of_its_guides(name):
+    feats, head = guided_features(), build(name).eval()
+    predicted = head.predict(feats, samples(name), dict(output_heatmaps=True))
+    instances = predicted[0] if isinstance(predicted, tuple) else predicted
+    maps = np.concatenate([instance.guide_maps for instance in instances])
+    np.testing.assert_array_equal(maps, attention_maps(feats).numpy())
+    assert instances[0].guide_input_center.tolist() == [[30, 40]]
+    assert "guide_maps" not in head.predict(feats, samples(name), {})[0]
+
+
+def test_without_a_word_on_it_mirrored_maps_are_not_shifted():
+    head, passes = build().eval(), [guided_features(0), guided_features(1)]
+    settings = dict(flip_test=True, output_heatmaps=True)
+    (instance, _), _ = head.predict(passes, samples(), settings)
+    maps = (attention_maps(passes[0]) + attention_maps(passes[1]).flip(-1)) / 2
+    np.testing.assert_allclose(instance.guide_maps[0], maps[0].numpy(), rtol=1e-6)
+
+
+def test_a_head_may_return_instances_alone():
+    class Parent(torch.nn.Module):
+        def predict(self, feats, batch_data_samples, test_cfg):
+            return [InstanceData() for _ in batch_data_samples]
+
+    from sgpose.models import SegmentationGuidedHeadMixin
+
+    class Head(SegmentationGuidedHeadMixin, Parent):
+        pass
+
+    predicted = Head().predict(guided_features(), samples(), dict(output_heatmaps=True))
+    assert predicted[1].guide_maps.shape == (1, 3, 16, 12)

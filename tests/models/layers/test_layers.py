@@ -2,6 +2,8 @@
 import copy
 import pickle
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,8 @@ from hypothesis import strategies as st
 
 from sgpose.models.layers import (
     GuidedFeatures,
+    GuideModulation,
+    MultiResolutionGuide,
     SegmentationGuidedModule,
     build_guides,
     check_guide_op,
@@ -130,3 +134,74 @@ def test_the_map_of_a_training_step_is_that_of_evaluation(memory_format):
     with torch.no_grad():
         evaluated = module(x)
     torch.testing.assert_close(module(x).detach(), evaluated, rtol=0, atol=1e-5)
+
+
+def test_guides_are_built_as_asked_for():
+    guides = build_guides({"one": 4, "several": [4, 6]})
+    assert type(guides["one"]) is SegmentationGuidedModule
+    assert type(guides["several"]) is MultiResolutionGuide and len(guides["several"]) == 2
+    assert guides["one"].num_maps == 1 and guides["one"].proj.bias.tolist() == [0]
+    guides = build_guides({"one": 4, "several": [4, 6]}, init_bias=-2.0, num_maps=3)
+    assert guides["one"].proj.bias.tolist() == [-2] * 3
+    # the biases of a sum add up: the first one's alone is the start's
+    assert [g.proj.bias.tolist() for g in guides["several"]] == [[-2] * 3, [0] * 3]
+
+
+def test_a_guide_of_several_resolutions_starts_with_one_map_near_a_half():
+    guide = MultiResolutionGuide([4, 6])
+    assert [g.proj.bias.tolist() for g in guide] == [[0], [0]]
+
+
+def test_one_guide_of_several_resolutions_is_the_sum_of_the_enlarged():
+    guide = MultiResolutionGuide((2, 3), num_maps=2).double()
+    x = [torch.randn(1, 2, 8, 6).double(), torch.randn(1, 3, 4, 3).double()]
+    small = two_convolutions(guide[1], x[1])
+    maps = small[0].detach().numpy()
+    enlarged = torch.from_numpy(np.stack([cv2.resize(m, (6, 8)) for m in maps]))
+    torch.testing.assert_close(guide(x)[0], two_convolutions(guide[0], x[0])[0] + enlarged)
+
+
+def test_modulation_starts_as_identity_and_scales_and_shifts():
+    modulation = GuideModulation(3, 2)
+    x, logits = torch.randn(2, 3, 4, 5), torch.randn(2, 2, 4, 5)
+    assert torch.equal(modulation(x, logits), x)
+    with torch.no_grad():
+        modulation.scale.normal_()
+        modulation.shift.normal_()
+    maps = logits.sigmoid()
+    scale, shift = (
+        torch.einsum("cm,bmhw->bchw", weight[..., 0, 0], maps)
+        for weight in (modulation.scale, modulation.shift)
+    )
+    torch.testing.assert_close(modulation(x, logits), x * (1 + scale) + shift)
+
+
+@pytest.mark.parametrize("op", ["multiply", "residual", "modulate", "none"])
+@pytest.mark.parametrize("num_maps", [0, 1, 2, 3])
+def test_operations_take_the_maps_that_they_can_use(op, num_maps):
+    check_guide_op(op)
+    if num_maps == 1 or (num_maps and op in ("modulate", "none")):
+        check_guide_op(op, num_maps)
+        return
+    with pytest.raises(ValueError, match=f"got (num_maps=)?{num_maps}"):
+        check_guide_op(op, num_maps)
+
+
+def test_folded_and_unfolded_weights_are_not_mixed():
+    whole, folded = SegmentationGuidedModule(3), SegmentationGuidedModule(3).fold()
+    with pytest.raises(ValueError, match="fold_guides folded, the model is not"):
+        torch.nn.ModuleDict(dict(guide=whole)).load_state_dict(
+            torch.nn.ModuleDict(dict(guide=folded)).state_dict()
+        )
+    with pytest.raises(ValueError, match="^guide: the model is folded, the weights are not"):
+        torch.nn.ModuleDict(dict(guide=folded)).load_state_dict(
+            torch.nn.ModuleDict(dict(guide=whole)).state_dict()
+        )
+    twin = SegmentationGuidedModule(3)
+    twin.load_state_dict(whole.state_dict())
+    assert torch.equal(twin.conv.weight, whole.conv.weight)
+    other = SegmentationGuidedModule(3).fold()
+    other.load_state_dict(folded.state_dict())
+    assert torch.equal(other.weight, folded.weight)
+    missing = torch.nn.ModuleDict(dict(guide=whole)).load_state_dict({}, strict=False)
+    assert len(missing.missing_keys) == 4

@@ -47,3 +47,8 @@ def test_bad_input():
         loss([torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 2, 2)], target)
     with pytest.raises(ValueError, match="loss_weight must not be negative, got -1"):
         MODELS.build(dict(type="SegmentationLoss", loss_weight=-1))
+
+
+def test_a_weight_of_nothing_is_allowed():
+    loss = MODELS.build(dict(type="SegmentationLoss", loss_weight=0))
+    assert loss([torch.randn(1, 1, 2, 2)], torch.ones(1, 1, 2, 2)) == 0

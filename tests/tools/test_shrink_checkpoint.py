@@ -1,0 +1,37 @@
+# Copyright (c) the sgpose authors. Licensed under Apache-2.0.
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+
+shrink = runpy.run_path(str(Path(__file__).parents[2] / "tools/shrink_checkpoint.py"))[
+    "shrink_checkpoint"
+]
+
+
+def checkpoint(**weights):
+    meta = dict(dataset_meta=dict(num_keypoints=3), epoch=7, seed=5, cfg="work_dir='/home/me'")
+    return dict(state_dict=weights, meta=meta, optimizer={}, message_hub={})
+
+
+def test_what_is_kept():
+    weight = torch.randn(3, 4).t()
+    found = shrink(
+        checkpoint(
+            weight=weight,
+            steps=torch.tensor(2**40),
+            **{"head.loss_weighting.history": torch.ones(2, 2)},
+        )
+    )
+    assert set(found) == {"state_dict", "meta"}
+    assert found["meta"] == dict(dataset_meta=dict(num_keypoints=3), epoch=7, seed=5)
+    assert set(found["state_dict"]) == {"weight", "steps"}
+    assert found["state_dict"]["weight"].dtype == torch.float16
+    torch.testing.assert_close(found["state_dict"]["weight"].float(), weight, rtol=1e-3, atol=1e-4)
+    assert found["state_dict"]["steps"] == 2**40
+
+
+def test_a_weight_that_float16_cannot_hold_is_refused():
+    with pytest.raises(ValueError, match="weight holds values up to 70000"):
+        shrink(checkpoint(weight=torch.tensor([7e4])))
