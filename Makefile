@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo bench docs test test-modern coverage mutants fuzz lint
+.PHONY: setup demo bench docs test test-slow test-modern coverage mutants fuzz lint
 
 setup:
 	@PYTHON="$(PYTHON)" scripts/setup.sh
@@ -11,7 +11,11 @@ demo: setup
 	@scripts/demo.sh
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
+
+# What trains or builds something: tutorials, mim's commands, fresh environments.
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
 
 # The same tests beside the newest PyTorch, NumPy and OpenCV; needs CPython 3.12.
 test-modern:

@@ -368,3 +368,11 @@ def test_a_head_may_return_instances_alone():
 
     predicted = Head().predict(guided_features(), samples(), dict(output_heatmaps=True))
     assert predicted[1].guide_maps.shape == (1, 3, 16, 12)
+
+
+def test_channels_are_those_of_the_heatmaps_where_there_are_some():
+    sample = samples()[0]
+    sample.gt_fields = PixelData(heatmaps=torch.zeros(6, 16, 12))  # and weights of 5 keypoints
+    build(out_channels=6)._check_keypoints(sample)
+    with pytest.raises(ValueError, match="predicts 5 channels, the targets have 6"):
+        build()._check_keypoints(sample)

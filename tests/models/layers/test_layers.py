@@ -205,3 +205,11 @@ def test_folded_and_unfolded_weights_are_not_mixed():
     assert torch.equal(other.weight, folded.weight)
     missing = torch.nn.ModuleDict(dict(guide=whole)).load_state_dict({}, strict=False)
     assert len(missing.missing_keys) == 4
+
+
+def test_kernels_start_as_pytorchs_convolutions():
+    torch.manual_seed(5)
+    module = SegmentationGuidedModule(8)
+    torch.manual_seed(5)
+    assert torch.equal(module.conv.weight, torch.nn.Conv2d(8, 8, 3, bias=False).weight)
+    assert module.proj.bias.tolist() == [0] and module.channels == 8

@@ -1,0 +1,49 @@
+# Copyright (c) the sgpose authors. Licensed under Apache-2.0.
+"""The small model that comes with sgpose draws a plausible person, in MMPose and without it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.cbook import get_sample_data
+from mmpose.apis import inference_topdown, init_model
+
+from sgpose.deploy import OnnxPose
+from sgpose.page.models import shipped_models
+
+ROOT = Path(__file__).parents[1]
+CONFIG = ROOT / "configs/sg_hrnet/study/td-hm_sghrnet-w16-limbs_study-12e_lspet-128x96.py"
+WEIGHTS = ROOT / "sgpose/weights/sghrnet-w16-limbs_lspet-128x96.pth"
+PORTRAIT = str(get_sample_data("grace_hopper.jpg", asfileobj=False))
+WHOLE_PERSON = [[-50, 0, 560, 2000]]
+
+
+@pytest.fixture(scope="module")
+def poses():
+    model = init_model(str(CONFIG), str(WEIGHTS), device="cpu")
+    (person,) = inference_topdown(model, PORTRAIT, WHOLE_PERSON)
+    (onnx,) = shipped_models()
+    return person.pred_instances, OnnxPose(onnx)(PORTRAIT, WHOLE_PERSON), OnnxPose(onnx).spec
+
+
+def test_both_files_find_the_same_keypoints(poses):
+    in_mmpose, without, _ = poses
+    np.testing.assert_allclose(without.scores, in_mmpose.keypoint_scores, atol=0.01)
+    sure = in_mmpose.keypoint_scores[0] > 0.4
+    assert sure.sum() >= 6
+    np.testing.assert_allclose(without.keypoints[0, sure], in_mmpose.keypoints[0, sure], atol=2.0)
+
+
+def test_a_portrait_is_upright_and_mirrored_the_right_way(poses):
+    _, (keypoints, scores), spec = poses
+    at = {name: (*keypoints[0, i], scores[0, i]) for i, name in enumerate(spec.keypoint_names)}
+    head, neck = at["head_top"], at["neck"]
+    right, left = at["right_shoulder"], at["left_shoulder"]
+    assert head[1] < neck[1] < at["left_elbow"][1]
+    assert right[0] < neck[0] < left[0], "the person's left is on the right of the picture"
+    assert min(head[2], neck[2], right[2], left[2]) > 0.5
+
+
+def test_the_files_are_small():
+    sizes = [path.stat().st_size for path in WEIGHTS.parent.iterdir()]
+    assert sum(sizes) < 8e6
