@@ -16,6 +16,9 @@ from .pose_spec import PoseSpec
 
 Image = Union[np.ndarray, str, Path]
 
+#: Pixels; a box that reaches farther is taken for a mistake.
+FARTHEST = 1e9
+
 
 def crop_persons(
     image: np.ndarray, boxes: np.ndarray | list | None, spec: PoseSpec
@@ -84,7 +87,8 @@ def check_boxes(boxes: np.ndarray | list) -> np.ndarray:
     """Return boxes (N, 4) of left, top, right, bottom as floats.
 
     Raises:
-        ValueError: If the shape is another, a number is not finite, or a box has no extent.
+        ValueError: If the shape is another, a number is not finite or beyond ``FARTHEST``, or a
+            box has no extent.
     """
     boxes = np.asarray(boxes)
     if boxes.size == 0:
@@ -96,9 +100,13 @@ def check_boxes(boxes: np.ndarray | list) -> np.ndarray:
         )
     if boxes.dtype.kind != "f" or boxes.dtype.itemsize < 4:
         boxes = boxes.astype(np.float64)
-    if not np.isfinite(boxes).all():
-        bad = int(np.nonzero(~np.isfinite(boxes).all(axis=1))[0][0])
-        raise ValueError(f"bboxes must be finite, box {bad} is {boxes[bad].tolist()}")
+    usable = (np.abs(boxes) <= FARTHEST).all(axis=1)  # false for NaN, too
+    if not usable.all():
+        bad = int(np.nonzero(~usable)[0][0])
+        raise ValueError(
+            f"bboxes must be finite and within {FARTHEST:g} pixels, box {bad} is "
+            f"{boxes[bad].tolist()}"
+        )
     sizes = boxes[:, 2:] - boxes[:, :2]
     empty = (sizes < 0).any(axis=1) | (sizes == 0).all(axis=1)
     if empty.any():

@@ -155,7 +155,8 @@ class OnnxPose:
         """Return keypoints (M, K, 2) in pixels of the M crops, scores (M, K) and the maps."""
         if not len(crops):
             count = len(self.spec.keypoint_names)
-            maps = (0, *self._shapes["guide_maps"][1:]) if guide_maps else 0
+            sizes = self._shapes.get("guide_maps", [])[1:]
+            maps = (0, *(size if isinstance(size, int) else 0 for size in sizes))
             return np.zeros((0, count, 2)), np.zeros((0, count), np.float32), np.zeros(maps)
         names = [name for name in self._shapes if guide_maps or name != "guide_maps"]
         step = self._persons_at_once
