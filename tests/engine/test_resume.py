@@ -55,6 +55,7 @@ def test_resumed_with_persistent_workers_equals_uninterrupted(data, tmp_path):
     assert_same(state, resumed_state)
 
 
+@pytest.mark.slow
 def test_without_the_hook_it_does_not(data, tmp_path):
     """The tests here would notice."""
 
