@@ -9,7 +9,12 @@ pytest.importorskip("onnx", reason="folding for deployment is measured, too")
 
 from sgpose.benchmark import SECTIONS  # noqa: E402
 from sgpose.benchmark.report import TARGETS  # noqa: E402
-from sgpose.benchmark.sections import GivenBoxes, Settings  # noqa: E402
+from sgpose.benchmark.sections import (  # noqa: E402
+    GivenBoxes,
+    Settings,
+    in_process,
+    process_peak,
+)
 from sgpose.benchmark.subjects import (  # noqa: E402
     build_model,
     picture,
@@ -54,3 +59,10 @@ def test_the_stand_in_finds_the_boxes_it_was_given():
     found = found.pred_instances.cpu().numpy()
     np.testing.assert_array_equal(found.bboxes, boxes)
     assert (found.scores == 1).all() and (found.labels == 0).all()
+
+
+def test_peak_memory_is_that_of_the_new_process_alone():
+    ballast = np.ones(40_000_000)  # 320 MB
+    in_a_new_one = in_process(process_peak)
+    assert process_peak() > in_a_new_one + ballast.nbytes / 2**20 / 2
+    del ballast
