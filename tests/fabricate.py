@@ -89,6 +89,9 @@ def tiny_run(config: str | Path, root: Path) -> Config:
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.update(batch_size=2, num_workers=0, persistent_workers=False)
         loader.dataset.update(location)
+        for transform in loader.dataset.pipeline:
+            if transform.type == "PastePeople":
+                transform.source.update(location)
         if loader is not cfg.train_dataloader:
             loader.dataset.update({k: v for k, v in val_only.items() if v or k in loader.dataset})
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
