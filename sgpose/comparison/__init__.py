@@ -1,9 +1,5 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
-"""Compare configs over several seeds: train and test each, keep records, report differences.
-
-Importing it needs neither MMPose nor PyTorch: :mod:`.run` alone does, which runs as a process of
-its own.
-"""
+"""Compare configs over several seeds: train and test each, keep records, report differences."""
 
 from .arms import Arm, Study, read_study
 from .records import read_records

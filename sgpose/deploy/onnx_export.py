@@ -520,7 +520,7 @@ def check_median(report: ExportReport, tolerance: float) -> None:
         raise RuntimeError(
             f"half of the keypoints of the quantised file differ from MMPose's by "
             f"{report.median_difference:.3g} px or more, allowed are {tolerance:.3g}: nothing is "
-            "written. Calibrate on more persons, or export without --int8"
+            "written. Calibrate --int8 on more persons, or export without --int8 and --half"
         )
 
 
