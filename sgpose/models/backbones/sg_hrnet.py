@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from mmpose.models.backbones.hrnet import HRModule, HRNet
 from mmpose.registry import MODELS
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from ..loaded_weights import check_loaded_weights
 STAGES = (2, 3, 4)
 GUIDE_SOURCES = ("stage_input", "branch_output", "all_branches")
 GUIDE_MODULES = ("last", "first", "all")
+GUIDE_TARGETS = ("branch_output", "stage_inputs")
 
 
 def fuse_branches(module: HRModule, branches: Sequence[Tensor]) -> list[Tensor]:
@@ -58,12 +60,17 @@ class SGHRNet(HRNet):
         guide_module: The modules of a stage in which its guide acts: ``'last'``, ``'first'``
             or ``'all'``. A stage has one guide; from ``'branch_output'`` it predicts one map
             per module in which it acts.
+        guide_target: What a stage's map weights: ``'branch_output'``, the output of the
+            high-resolution branch before the fusion, as in the paper; or ``'stage_inputs'``,
+            the inputs of the stage's modules at all resolutions, so that all convolutions of the
+            stage work on guided features. The map of ``'out'`` is then only supervised.
         guide_op: ``'multiply'`` (the paper), ``'residual'`` or ``'none'``, see
             :func:`guide_features`; or ``'modulate'``, see :class:`GuideModulation`.
         guide_init_bias: Bias of the guides' logits at the start.
         detach_guide: Pass no gradient from the guided features to the maps.
         num_maps: Number of maps of each guide: 1 as in the paper, or that of the target's
             channels, such as the number of limbs. Several need ``'modulate'`` or ``'none'``.
+        guide_kernel_size: Size of the guides' kernels, 3 (the paper) or 1.
         args, kwargs: HRNet's own. ``frozen_stages`` freezes HRNet's layers, never the guides.
 
     Returns of forward:
@@ -81,15 +88,25 @@ class SGHRNet(HRNet):
         guide_stages: Sequence[int | str] = (2, 3, 4, "out"),
         guide_source: str = "stage_input",
         guide_module: str = "last",
+        guide_target: str = "branch_output",
         guide_op: str = "multiply",
         guide_init_bias: float = 0.0,
         detach_guide: bool = False,
         num_maps: int = 1,
+        guide_kernel_size: int = 3,
         **kwargs,
     ) -> None:
         check_guide_op(guide_op, num_maps)
         _check_option("guide_source", guide_source, GUIDE_SOURCES)
         _check_option("guide_module", guide_module, GUIDE_MODULES)
+        _check_option("guide_target", guide_target, GUIDE_TARGETS)
+        _check_option("guide_kernel_size", guide_kernel_size, (1, 3))
+        if guide_target == "stage_inputs" and guide_source == "branch_output":
+            raise ValueError(
+                "guide_target='stage_inputs' needs a map before the stage runs, and "
+                "guide_source='branch_output' predicts it after: use 'stage_input' or "
+                "'all_branches'"
+            )
         places = (*STAGES, "out")
         if len(set(guide_stages)) != len(guide_stages) or not set(guide_stages) <= set(places):
             raise ValueError(
@@ -98,6 +115,7 @@ class SGHRNet(HRNet):
         super().__init__(*args, **kwargs)
         self.guide_source = guide_source
         self.guide_module = guide_module
+        self.guide_target = guide_target
         self.guide_op = guide_op
         self.detach_guide = detach_guide
         branches = {
@@ -107,13 +125,28 @@ class SGHRNet(HRNet):
         }
         every = guide_source == "all_branches"
         self.guides = build_guides(
-            {name: c if every else c[0] for name, c in branches.items()}, guide_init_bias, num_maps
+            {name: c if every else c[0] for name, c in branches.items()},
+            guide_init_bias,
+            num_maps,
+            guide_kernel_size,
         )
-        self.modulations = nn.ModuleDict(
-            {name: GuideModulation(c[0], num_maps) for name, c in branches.items()}
-            if guide_op == "modulate"
-            else {}
-        )
+        self.modulations = nn.ModuleDict()
+        for name, c in branches.items():
+            if guide_op == "modulate" and self._acts(name):
+                self.modulations[name] = (
+                    GuideModulation(c[0], num_maps)
+                    if guide_target == "branch_output"
+                    else nn.ModuleList(GuideModulation(n, num_maps) for n in c)
+                )
+
+    def _acts(self, name: str) -> bool:
+        """Whether the guide of this name weights features; if not it is only supervised."""
+        if self.guide_target == "stage_inputs" and name == "out":
+            return False
+        return self.guide_op != "none"
+
+    def _used_guides(self) -> list[str]:
+        return [name for name in self.guides if self.returns_maps or self._acts(name)]
 
     def _branch_channels(self, place: int | str) -> list[int]:
         """Channels of each feature map from which the guide of a place can predict."""
@@ -130,9 +163,10 @@ class SGHRNet(HRNet):
             inputs = self._transition(stage, outputs)
             outputs, stage_logits = self._forward_stage(stage, inputs)
             logits += stage_logits
-        if "out" in self.guides:
+        if "out" in self._used_guides():
             logits.append(self.guides["out"](self._source(outputs)))
-            outputs[0] = self._guide("out", outputs[0], logits[-1])
+            if self._acts("out"):
+                outputs[0] = self._guide(outputs[0], logits[-1], dict(self.modulations).get("out"))
         return GuidedFeatures(outputs, logits) if self.returns_maps else tuple(outputs)
 
     def _transition(self, stage: int, outputs: list[Tensor]) -> list[Tensor]:
@@ -145,20 +179,23 @@ class SGHRNet(HRNet):
         """Run one stage; return its outputs and the logits predicted in it."""
         modules = getattr(self, f"stage{stage}")
         name = _guide_name(stage)
-        if name not in self.guides:
+        if name not in self._used_guides():
             return modules(x), []
         guide = self.guides[name]
         from_input = self.guide_source != "branch_output"
         logits = [guide(self._source(x))] if from_input else []
+        modulation = dict(self.modulations).get(name)
         for i, module in enumerate(modules):
             if not self._acts_in(i, len(modules)):
                 x = module(x)
-                continue
-            branches = [branch(x[j]) for j, branch in enumerate(module.branches)]
-            if not from_input:
-                logits.append(guide(branches[0]))
-            branches[0] = self._guide(name, branches[0], logits[-1])
-            x = fuse_branches(module, branches)
+            elif self.guide_target == "stage_inputs":
+                x = module(self._guide_all(x, logits[-1], modulation))
+            else:
+                branches = [branch(x[j]) for j, branch in enumerate(module.branches)]
+                if not from_input:
+                    logits.append(guide(branches[0]))
+                branches[0] = self._guide(branches[0], logits[-1], modulation)
+                x = fuse_branches(module, branches)
         return x, logits
 
     def _acts_in(self, index: int, num_modules: int) -> bool:
@@ -169,12 +206,25 @@ class SGHRNet(HRNet):
     def _source(self, x: list[Tensor]) -> Tensor | list[Tensor]:
         return x if self.guide_source == "all_branches" else x[0]
 
-    def _guide(self, name: str, features: Tensor, logits: Tensor) -> Tensor:
-        if name in self.modulations:
-            return self.modulations[name](
-                features, logits.detach() if self.detach_guide else logits
-            )
-        return guide_features(features, logits, self.guide_op, self.detach_guide)
+    def _guide(
+        self, features: Tensor, logits: Tensor, modulation: GuideModulation | None
+    ) -> Tensor:
+        if modulation is None:
+            return guide_features(features, logits, self.guide_op, self.detach_guide)
+        return modulation(features, logits.detach() if self.detach_guide else logits)
+
+    def _guide_all(
+        self, x: list[Tensor], logits: Tensor, modulations: nn.ModuleList | None
+    ) -> list[Tensor]:
+        """Guide the feature maps of all resolutions by maps of the first's."""
+        sized = [
+            F.interpolate(logits, size=y.shape[-2:], mode="bilinear", align_corners=False)
+            for y in x
+        ]
+        return [
+            self._guide(y, maps, modulation)
+            for y, maps, modulation in zip(x, sized, modulations or [None] * len(x))
+        ]
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         check_loaded_weights(self, state_dict, prefix)
@@ -190,6 +240,6 @@ def _guide_name(place: int | str) -> str:
     return "out" if place == "out" else f"stage{place}"
 
 
-def _check_option(name: str, value: str, options: tuple[str, ...]) -> None:
+def _check_option(name: str, value: str | int, options: tuple[str | int, ...]) -> None:
     if value not in options:
         raise ValueError(f"{name} must be one of {options}, got {value!r}")

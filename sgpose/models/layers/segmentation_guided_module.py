@@ -118,16 +118,20 @@ class SegmentationGuidedModule(nn.Module):
         channels: Channels C of the feature map.
         init_bias: Bias of the logits at the start. 0 starts the map near 0.5 everywhere.
         num_maps: Number of maps M; one in the paper.
+        kernel_size: Size of the first kernel, odd; 3 in the paper.
 
     Shape:
         (B, C, H, W) -> (B, M, H, W).
     """
 
-    def __init__(self, channels: int, init_bias: float = 0.0, num_maps: int = 1) -> None:
+    def __init__(
+        self, channels: int, init_bias: float = 0.0, num_maps: int = 1, kernel_size: int = 3
+    ) -> None:
         super().__init__()
         self.channels = channels
         self.num_maps = num_maps
-        self.conv = Kernel((channels, channels, 3, 3))
+        self.kernel_size = kernel_size
+        self.conv = Kernel((channels, channels, kernel_size, kernel_size))
         self.proj = Kernel((num_maps, channels), init_bias)
 
     @property
@@ -136,7 +140,7 @@ class SegmentationGuidedModule(nn.Module):
         return "weight" in self._parameters
 
     def kernel(self) -> tuple[Tensor, Tensor]:
-        """Return weight (M, C, 3, 3) and bias (M,) of the composed convolution."""
+        """Return weight (M, C, k, k) and bias (M,) of the composed convolution."""
         if self.folded:
             return self.weight, self.bias
         return compose_convs(self.conv.weight, self.conv.bias, self.proj.weight, self.proj.bias)
@@ -151,10 +155,11 @@ class SegmentationGuidedModule(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.kernel()
         trains = torch.is_grad_enabled() and not self.folded
-        if trains and x.device.type == "cpu" and x.dtype == torch.float32:
-            return conv_by_shifts(x, *self.kernel())
-        return F.conv2d(x, *self.kernel(), padding=1)
+        if self.kernel_size == 3 and trains and x.device.type == "cpu" and x.dtype == torch.float32:
+            return conv_by_shifts(x, weight, bias)
+        return F.conv2d(x, weight, bias, padding=self.kernel_size // 2)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         """Load weights that are folded as the module is; others would leave it half random.
@@ -185,15 +190,21 @@ class MultiResolutionGuide(nn.ModuleList):
 
     Args:
         channels: Channels of each branch, the highest resolution first.
-        init_bias, num_maps: See :class:`SegmentationGuidedModule`.
+        init_bias, num_maps, kernel_size: See :class:`SegmentationGuidedModule`.
 
     Shape:
         [(B, C_i, H_i, W_i), ...] -> (B, M, H_0, W_0).
     """
 
-    def __init__(self, channels: Sequence[int], init_bias: float = 0.0, num_maps: int = 1) -> None:
+    def __init__(
+        self,
+        channels: Sequence[int],
+        init_bias: float = 0.0,
+        num_maps: int = 1,
+        kernel_size: int = 3,
+    ) -> None:
         super().__init__(
-            SegmentationGuidedModule(c, init_bias if i == 0 else 0.0, num_maps)
+            SegmentationGuidedModule(c, init_bias if i == 0 else 0.0, num_maps, kernel_size)
             for i, c in enumerate(channels)
         )
 
@@ -232,7 +243,10 @@ class GuideModulation(nn.Module):
 
 
 def build_guides(
-    channels: dict[str, int | Sequence[int]], init_bias: float = 0.0, num_maps: int = 1
+    channels: dict[str, int | Sequence[int]],
+    init_bias: float = 0.0,
+    num_maps: int = 1,
+    kernel_size: int = 3,
 ) -> nn.ModuleDict:
     """Build one guide per name, leaving the global random state as it was, so that a guided
     network and its plain twin of the same seed start alike.
@@ -242,12 +256,13 @@ def build_guides(
             branches for a :class:`MultiResolutionGuide`.
         init_bias: Bias of the guides' logits at the start.
         num_maps: Number of maps of each guide.
+        kernel_size: Size of the guides' first kernel.
     """
     with torch.random.fork_rng(devices=[]):
         return nn.ModuleDict(
             {
                 name: (SegmentationGuidedModule if isinstance(c, int) else MultiResolutionGuide)(
-                    c, init_bias, num_maps
+                    c, init_bias, num_maps, kernel_size
                 )
                 for name, c in channels.items()
             }
