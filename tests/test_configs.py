@@ -64,7 +64,9 @@ def test_config_trains_one_step_and_validates(config, tmp_path):
     width, height = cfg.codec.heatmap_size
     assert watch.masks.shape == (2, cfg.model.backbone.get("num_maps", 1), height, width)
     assert 0 < watch.masks.mean() < 1
-    modules = 2 + 3 + 4 + 1 if "limbs" in config.name else 4
+    modules = sum(
+        isinstance(m, SegmentationGuidedModule) for m in runner.model.backbone.guides.modules()
+    )
     assert set(watch.moved) == set(watch.before) and len(watch.before) == 4 * modules
     assert 0 <= score(runner) <= 100
 

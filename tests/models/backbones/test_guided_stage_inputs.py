@@ -1,0 +1,138 @@
+# Copyright (c) the sgpose authors. Licensed under Apache-2.0.
+"""SGHRNet whose maps weight the inputs of the stages at all resolutions."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmpose.registry import MODELS
+
+from sgpose.deploy import fold_guides
+
+INPUTS = dict(guide_target="stage_inputs")
+LIMBS = dict(INPUTS, guide_source="all_branches", guide_op="modulate", num_maps=3)
+
+
+def build(type, extra, **kwargs):
+    torch.manual_seed(0)
+    model = MODELS.build(dict(type=type, extra=copy.deepcopy(extra), **kwargs))
+    model.init_weights()
+    for name, parameter in model.named_parameters():
+        if "guides" not in name:
+            torch.nn.init.uniform_(parameter, -0.5, 0.5)
+    return model.eval()
+
+
+def two_convolutions(guide, x):
+    y = F.conv2d(x, guide.conv.weight, guide.conv.bias, padding=guide.conv.weight.shape[-1] // 2)
+    return F.conv2d(y, guide.proj.weight[..., None, None], guide.proj.bias)
+
+
+def reference(model, x, modulate, module):
+    """HRNet's own forward with hooks on its modules, written independently of the class."""
+    logits, handles = {}, []
+
+    def predict(name, sources):
+        guides = model.guides[name]
+        if not isinstance(guides, torch.nn.ModuleList):
+            return two_convolutions(guides, sources[0])
+        size = sources[0].shape[-2:]
+        maps = [two_convolutions(g, s) for g, s in zip(guides, sources)]
+        return sum(F.interpolate(m, size, mode="bilinear") for m in maps)
+
+    def weight(name, i, features):
+        s = torch.sigmoid(F.interpolate(logits[name], features.shape[-2:], mode="bilinear"))
+        if not modulate:
+            return features * s
+        scale, shift = (p[:, :, 0, 0] for p in model.modulations[name][i].parameters())
+        scaled = features * (1 + torch.einsum("cm,bmhw->bchw", scale, s))
+        return scaled + torch.einsum("cm,bmhw->bchw", shift, s)
+
+    for name in ("stage2", "stage3", "stage4"):
+        modules = getattr(model, name)
+
+        def remember(modules, args, name=name):
+            logits[name] = predict(name, args[0])
+
+        def act(module, args, name=name):
+            return ([weight(name, i, y) for i, y in enumerate(args[0])],)
+
+        handles.append(modules.register_forward_pre_hook(remember))
+        acting = {"last": modules[-1:], "first": modules[:1], "all": modules}[module]
+        handles += [m.register_forward_pre_hook(act) for m in acting]
+    features = list(super(type(model), model).forward(x))
+    for handle in handles:
+        handle.remove()
+    return features, [*logits.values(), predict("out", features)]
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("module", ["last", "first", "all"])
+@pytest.mark.parametrize("arguments", [INPUTS, LIMBS], ids=["discs", "limbs"])
+@pytest.mark.parametrize("size", [(64, 64), (96, 64)], ids=str)
+def test_forward_equals_the_hooked_hrnet(small_extra, arguments, module, kernel, size):
+    small_extra["stage4"]["multiscale_output"] = True
+    model = build(
+        "SGHRNet", small_extra, guide_module=module, guide_kernel_size=kernel, **arguments
+    )
+    x = torch.randn(2, 3, *size)
+    with torch.no_grad():
+        found = model(x)
+        features, logits = reference(model, x, arguments is LIMBS, module)
+    assert found[0].abs().max() > 1e-3
+    for ours, theirs in zip((*found, *found.segmentation_logits), (*features, *logits)):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+    assert len(found.segmentation_logits) == 4
+
+
+def test_folded_it_predicts_the_same_without_the_outputs_guide(small_extra):
+    model = build("SGHRNet", small_extra, **LIMBS)
+    x, calls = torch.randn(1, 3, 64, 64), []
+    with torch.no_grad():
+        expected = model(x)
+        folded = fold_guides(copy.deepcopy(model))
+        folded.guides["out"].register_forward_hook(lambda *given: calls.append(given))
+        found = folded(x)
+    assert type(found) is tuple
+    assert not calls
+    for ours, theirs in zip(found, expected):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_only_supervised_it_costs_nothing_once_folded(small_extra):
+    model = build("SGHRNet", small_extra, **dict(LIMBS, guide_op="none"))
+    x, calls = torch.randn(1, 3, 64, 64), []
+    with torch.no_grad():
+        expected = model(x)
+        folded = fold_guides(model)
+        for guide in folded.guides.values():
+            guide.register_forward_hook(lambda *given: calls.append(given))
+        found = folded(x)
+    assert len(expected.segmentation_logits) == 4
+    assert not calls
+    torch.testing.assert_close(found[0], expected[0], rtol=1e-3, atol=1e-4)
+
+
+def test_training_moves_every_guide_and_modulation(small_extra):
+    model = build("SGHRNet", small_extra, **LIMBS).train()
+    features = model(torch.randn(2, 3, 64, 64))
+    loss = features[0].square().mean() + sum(x.mean() for x in features.segmentation_logits)
+    loss.backward()
+    named = [*model.guides.named_parameters(), *model.modulations.named_parameters()]
+    assert len(named) == 2 * 2 * (2 + 3 + 4 + 1) + 2 * (2 + 3 + 4)
+    for name, parameter in named:
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(guide_target="input"), "guide_target must be one of"),
+        (dict(guide_kernel_size=5), "guide_kernel_size must be one of .1, 3., got 5"),
+        (dict(INPUTS, guide_source="branch_output"), "needs a map before the stage runs"),
+    ],
+)
+def test_bad_options(small_extra, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        build("SGHRNet", small_extra, **arguments)
