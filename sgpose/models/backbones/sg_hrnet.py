@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from mmpose.models.backbones.hrnet import HRModule, HRNet
 from mmpose.registry import MODELS
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from ..layers import (
     build_guides,
     check_guide_op,
     guide_features,
+    resize_maps,
 )
 from ..loaded_weights import check_loaded_weights
 
@@ -217,13 +217,9 @@ class SGHRNet(HRNet):
         self, x: list[Tensor], logits: Tensor, modulations: nn.ModuleList | None
     ) -> list[Tensor]:
         """Guide the feature maps of all resolutions by maps of the first's."""
-        sized = [
-            F.interpolate(logits, size=y.shape[-2:], mode="bilinear", align_corners=False)
-            for y in x
-        ]
         return [
-            self._guide(y, maps, modulation)
-            for y, maps, modulation in zip(x, sized, modulations or [None] * len(x))
+            self._guide(y, resize_maps(logits, y.shape[-2:]), modulation)
+            for y, modulation in zip(x, modulations or [None] * len(x))
         ]
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:

@@ -2,13 +2,12 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from mmpose.models.heads import HeatmapHead, RTMCCHead, SimCCHead
 from mmpose.models.utils.tta import flip_heatmaps
 from mmpose.registry import MODELS
 from torch import Tensor
 
-from ..layers import GuidedFeatures
+from ..layers import GuidedFeatures, resize_maps
 
 
 def resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -26,15 +25,13 @@ def resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """
     h, w = logits.shape[-2:]
     height, width = size
-    if (h, w) == (height, width):
-        return logits
     if abs(h - w * height / width) >= 1 and abs(w - h * width / height) >= 1:
         raise ValueError(
             f"a segmentation map of {h}x{w} (height x width) cannot be compared with a mask of "
             f"{height}x{width}: the aspect ratios differ. Set SegmentationTarget's mask_size or "
             "the codec's heatmap_size, which are (width, height), to that of the input"
         )
-    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+    return resize_maps(logits, size)
 
 
 def attention_maps(feats: GuidedFeatures) -> Tensor:

@@ -9,6 +9,7 @@ from .segmentation_guided_module import (
     compose_convs,
     conv_by_shifts,
     guide_features,
+    resize_maps,
 )
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "compose_convs",
     "conv_by_shifts",
     "guide_features",
+    "resize_maps",
 ]

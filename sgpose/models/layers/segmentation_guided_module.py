@@ -58,6 +58,13 @@ def conv_by_shifts(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return maps + bias[:, None, None]
 
 
+def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize maps (B, M, h, w) bilinearly to (B, M, H, W), where ``size`` is H and W."""
+    if tuple(maps.shape[-2:]) == tuple(size):
+        return maps
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+
+
 def guide_features(features: Tensor, logits: Tensor, op: str, detach: bool = False) -> Tensor:
     """Weight a feature map with a segmentation map (paper, eq. 4).
 
@@ -209,12 +216,7 @@ class MultiResolutionGuide(nn.ModuleList):
         )
 
     def forward(self, x: Sequence[Tensor]) -> Tensor:
-        size = x[0].shape[-2:]
-        logits = [
-            F.interpolate(guide(y), size=size, mode="bilinear", align_corners=False)
-            for guide, y in zip(self, x)
-        ]
-        return sum(logits)
+        return sum(resize_maps(guide(y), x[0].shape[-2:]) for guide, y in zip(self, x))
 
 
 class GuideModulation(nn.Module):
