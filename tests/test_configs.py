@@ -10,6 +10,8 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from sgpose.models import SegmentationGuidedModule
+
 ROOT = Path(__file__).parents[1] / "configs" / "sg_hrnet"
 CONFIGS = sorted(p for p in ROOT.rglob("*.py") if "_base_" not in p.parts)
 GUIDED = [p for p in CONFIGS if "sghrnet" in p.name]

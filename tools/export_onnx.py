@@ -42,6 +42,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--opset", type=int, default=17, help="version of ONNX's operators")
     parser.add_argument(
+        "--dynamo",
+        action="store_true",
+        help="export with PyTorch's newer exporter (PyTorch 2.6 and onnxscript)",
+    )
+    parser.add_argument(
         "--images",
         nargs="+",
         default=[],
@@ -75,6 +80,7 @@ def main() -> None:
             int8=args.int8,
             half=args.half,
             opset=args.opset,
+            dynamo=args.dynamo,
             images=args.images,
             tolerance=args.tolerance,
             keypoint_tolerance=args.keypoint_tolerance,

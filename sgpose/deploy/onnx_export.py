@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import inspect
 import io
 import os
@@ -87,6 +88,7 @@ def export_onnx(
     int8: int = 0,
     half: bool = False,
     opset: int = 17,
+    dynamo: bool = False,
     images: Sequence[str | Path] = (),
     tolerance: float = 1e-4,
     keypoint_tolerance: float | None = None,
@@ -109,6 +111,8 @@ def export_onnx(
             8 bits; 0 leaves them in float32.
         half: Store the weights in float16, which halves the file; it computes in float32.
         opset: Version of ONNX's operators.
+        dynamo: Export with PyTorch's newer exporter, ``torch.onnx.export(dynamo=True)``, which
+            needs PyTorch 2.6 and onnxscript.
         images: Pictures on which the file is compared with PyTorch, whole and their middle.
             Defaults to toy people, with ``int8`` to persons of the training data.
         tolerance: Allowed difference of an output, as a fraction of its largest value. With
@@ -139,7 +143,7 @@ def export_onnx(
     reference = ExportedNetwork(model, spec, guide_maps)
     folded = fuse_layers(copy.deepcopy(model))
     network = ExportedNetwork(folded if guide_maps else drop_maps(folded), spec, guide_maps)
-    content = to_onnx(network, spec, opset)
+    content = to_onnx(network, spec, opset, dynamo)
     if int8:
         content = quantize(content, _batches(spec, calibration[:int8]))
     if half:
@@ -414,16 +418,22 @@ def decode_simcc(x: Tensor, y: Tensor, split_ratio: float) -> tuple[Tensor, Tens
 
 
 @torch.no_grad()
-def to_onnx(network: ExportedNetwork, spec: PoseSpec, opset: int) -> bytes:
+def to_onnx(network: ExportedNetwork, spec: PoseSpec, opset: int, dynamo: bool = False) -> bytes:
     """Return the content of the ONNX file.
 
+    Args:
+        network: The network, in evaluation mode afterwards.
+        spec: What the file says about itself.
+        opset: Version of ONNX's operators.
+        dynamo: Export with PyTorch's newer exporter.
+
     Raises:
-        ValueError: If this PyTorch cannot export to these operators.
+        ValueError: If this PyTorch cannot export to these operators, or has not that exporter.
     """
     width, height = spec.input_size
     crops = torch.zeros(TRACED_PERSONS, height, width, 3, dtype=torch.uint8)
-    # the newer exporter, where there is one, needs another package and gives nothing more here
-    has_other = "dynamo" in inspect.signature(torch.onnx.export).parameters
+    names = ["crops", *network.output_names]
+    options = _exporter(dynamo, names)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of sizes that tracing fixes: the comparison follows
@@ -432,11 +442,10 @@ def to_onnx(network: ExportedNetwork, spec: PoseSpec, opset: int) -> bytes:
                 network.eval(),
                 (crops,),
                 buffer,
-                input_names=["crops"],
-                output_names=network.output_names,
-                dynamic_axes={name: {0: "persons"} for name in ["crops", *network.output_names]},
+                input_names=names[:1],
+                output_names=names[1:],
                 opset_version=opset,
-                **(dict(dynamo=False) if has_other else {}),
+                **options,
             )
             graph = onnx.load_model_from_string(buffer.getvalue())
             for value, output in zip(graph.graph.output, network(crops)):
@@ -449,6 +458,28 @@ def to_onnx(network: ExportedNetwork, spec: PoseSpec, opset: int) -> bytes:
             ) from error
     onnx.helper.set_model_props(graph, {METADATA_KEY: spec.to_json()})
     return graph.SerializeToString()
+
+
+def _exporter(dynamo: bool, names: list[str]) -> dict:
+    """Return the arguments of ``torch.onnx.export`` that choose the exporter and free the batch."""
+    free = {name: {0: "persons"} for name in names}
+    if "dynamo" not in inspect.signature(torch.onnx.export).parameters:
+        if dynamo:
+            raise ValueError(
+                f"PyTorch {torch.__version__} has only one exporter: leave dynamo out, or use "
+                "PyTorch 2.6 or newer"
+            )
+        return dict(dynamic_axes=free)
+    if not dynamo:
+        return dict(dynamic_axes=free, dynamo=False)
+    if importlib.util.find_spec("onnxscript") is None:
+        raise ValueError("PyTorch's newer exporter needs onnxscript: pip install onnxscript")
+    return dict(
+        dynamic_shapes=({0: torch.export.Dim("persons")},),
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
 import dataclasses
+import inspect
 import math
 
 import numpy as np
@@ -227,6 +228,28 @@ def test_half_the_room_and_nearly_the_same_heatmaps(trained, exported, tmp_path)
         assert 0 < largest < 0.01 * value
     assert report.median_difference < 0.1
     assert OnnxPose(path).spec == OnnxPose(plain).spec
+
+
+TWO_EXPORTERS = "dynamo" in inspect.signature(torch.onnx.export).parameters
+
+
+@pytest.mark.skipif(not TWO_EXPORTERS, reason="this PyTorch has one exporter")
+def test_the_newer_exporter_gives_the_same_heatmaps(trained, exported, tmp_path, crops):
+    pytest.importorskip("onnxscript")
+    path, model = tmp_path / "newer.onnx", trained("plain")
+    export_onnx(Config(model.cfg.to_dict()), model.checkpoint, path, dynamo=True, opset=18)
+    for count in (1, 5):
+        found = run(path, crops[:count])["heatmaps"]
+        expected = run(exported("plain"), crops[:count])["heatmaps"]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.skipif(TWO_EXPORTERS, reason="this PyTorch has the newer exporter")
+def test_an_exporter_that_there_is_not(trained, tmp_path):
+    model = trained("plain")
+    with pytest.raises(ValueError, match="has only one exporter: leave dynamo out"):
+        export_onnx(Config(model.cfg.to_dict()), model.checkpoint, tmp_path / "x.onnx", dynamo=True)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
