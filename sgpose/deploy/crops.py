@@ -42,10 +42,45 @@ def crop_persons(
     width, height = spec.input_size
     centers, sizes = crop_geometry(boxes, spec.input_size, spec.padding)
     crops = np.empty((len(boxes), height, width, 3), np.uint8)
-    for crop, center, size in zip(crops, centers, sizes):
+    for crop, box, center, size in zip(crops, boxes, centers, sizes):
         matrix = warp_matrix(center, size, spec.input_size, spec.use_udp)
         cv2.warpAffine(image, matrix, (width, height), dst=crop, flags=cv2.INTER_LINEAR)
+        if spec.outside < 1:
+            inside = box_mask(box, image.shape[:2])
+            inside = cv2.warpAffine(inside, matrix, (width, height), flags=cv2.INTER_LINEAR)
+            crop[:] = darken(crop, inside, spec.outside)
     return crops, centers, sizes
+
+
+def box_mask(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Draw a box.
+
+    Args:
+        box: (4,) left, top, right, bottom in pixels; it may reach beyond the image.
+        size: Height H and width W of the image.
+
+    Returns:
+        (H, W) uint8: 255 for pixels whose centre lies in the box, else 0.
+    """
+    mask = np.zeros(size, np.uint8)
+    left, top, right, bottom = np.ceil(np.clip(box, 0, [*size[::-1], *size[::-1]])).astype(int)
+    mask[top:bottom, left:right] = 255
+    return mask
+
+
+def darken(image: np.ndarray, inside: np.ndarray, outside: float) -> np.ndarray:
+    """Darken an image outside a mask.
+
+    Args:
+        image: (H, W, 3) uint8.
+        inside: (H, W) uint8, 255 where the image stays as it is.
+        outside: Factor where the mask is 0, in [0, 1].
+
+    Returns:
+        (H, W, 3) uint8, a new image.
+    """
+    factors = outside + (1 - outside) / 255 * inside.astype(np.float32)
+    return np.rint(image * factors[..., None]).astype(np.uint8)
 
 
 def read_image(image: Image) -> np.ndarray:

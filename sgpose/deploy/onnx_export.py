@@ -42,6 +42,7 @@ except ImportError as error:
     ) from error
 
 from ..datasets import toy_sample
+from ..datasets.transforms import DarkenOutsideBox
 from ..models.heads.segmentation_guided_head import attention_maps
 from .crops import crop_persons, read_image
 from .folding import drop_maps, fuse_layers
@@ -216,7 +217,7 @@ def describe(model: nn.Module, decode: bool, flip_test: bool) -> PoseSpec:
                 "export its heatmaps instead, which OnnxPose decodes as MMPose does"
             )
         output = "keypoints"
-    load, scale, affine = _read_pipeline(model.cfg.test_dataloader.dataset.pipeline)
+    scale, affine, darken = _read_pipeline(model.cfg.test_dataloader.dataset.pipeline)
     if tuple(affine.input_size) != tuple(model.head.decoder.input_size):
         raise ValueError(
             f"the test pipeline makes crops of {tuple(affine.input_size)}, the codec expects "
@@ -243,6 +244,7 @@ def describe(model: nn.Module, decode: bool, flip_test: bool) -> PoseSpec:
         keypoint_names=tuple(meta["keypoint_id2name"][i] for i in range(meta["num_keypoints"])),
         skeleton=tuple((int(a), int(b)) for a, b in meta["skeleton_links"]),
         dataset=str(meta["dataset_name"]),
+        outside=float(darken.outside) if darken else 1.0,
     )
 
 
@@ -278,20 +280,30 @@ def _describe_codec(decoder) -> tuple[dict, str]:
     )
 
 
-def _read_pipeline(pipeline: Sequence[dict]) -> list:
-    """Build the transforms before the last; raise a ValueError if they are other than expected."""
+def _read_pipeline(
+    pipeline: Sequence[dict],
+) -> tuple[GetBBoxCenterScale, TopdownAffine, DarkenOutsideBox | None]:
+    """Build the transforms that make crops; raise a ValueError if they are other than expected."""
     transforms = [TRANSFORMS.build(cfg) for cfg in pipeline]
-    kinds = (LoadImage, GetBBoxCenterScale, TopdownAffine, PackPoseInputs)
+    darken = next((t for t in transforms if isinstance(t, DarkenOutsideBox)), None)
+    kinds = [LoadImage, GetBBoxCenterScale, TopdownAffine, PackPoseInputs]
+    if darken:
+        kinds.insert(3, DarkenOutsideBox)
     names = [type(transform).__name__ for transform in transforms]
     if len(names) != len(kinds) or not all(map(isinstance, transforms, kinds)):
         raise ValueError(
             f"the test pipeline is {names}, the runtime does what "
             f"{[kind.__name__ for kind in kinds]} do, and no more"
         )
-    load = transforms[0]
+    load, scale, affine = transforms[:3]
     if load.to_float32 or load.color_type != "color" or load.imdecode_backend != "cv2":
         raise ValueError("LoadImage is not as by default: the runtime reads 8-bit colour by OpenCV")
-    return transforms[:-1]
+    if darken and (darken.jitter or darken.use_udp != affine.use_udp):
+        raise ValueError(
+            "DarkenOutsideBox of the test pipeline must have jitter=0 and TopdownAffine's use_udp, "
+            f"got jitter={darken.jitter}, use_udp={darken.use_udp}"
+        )
+    return scale, affine, darken
 
 
 def _is_guided(model: nn.Module) -> bool:

@@ -28,6 +28,7 @@ class PoseSpec:
         keypoint_names: Their names.
         skeleton: Pairs of keypoints' numbers that are drawn as limbs.
         dataset: Name of the data set whose keypoints they are.
+        outside: Factor by which the crop is darkened outside the box, 1 for not at all.
     """
 
     input_size: tuple[int, int]
@@ -45,6 +46,7 @@ class PoseSpec:
     keypoint_names: tuple[str, ...]
     skeleton: tuple[tuple[int, int], ...]
     dataset: str
+    outside: float = 1.0
 
     def to_json(self) -> str:
         """Write it as the text of an ONNX file's metadata."""

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mmpose.datasets.transforms import GetBBoxCenterScale, LoadImage, TopdownAffine
 
+from sgpose.datasets.transforms import DarkenOutsideBox
 from sgpose.deploy.crops import check_boxes, crop_geometry, crop_persons, read_image, to_image
 from sgpose.deploy.pose_spec import PoseSpec
 
@@ -35,13 +36,15 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8)
     dtype=st.sampled_from([np.float32, np.float64]),
     padding=st.sampled_from([1.0, 1.25]),
     use_udp=st.booleans(),
+    outside=st.sampled_from([1.0, 0.3, 0.0]),
 )
-def test_crops_are_mmposes_bit_for_bit(corner, size, dtype, padding, use_udp):
+def test_crops_are_mmposes_bit_for_bit(corner, size, dtype, padding, use_udp, outside):
     box = np.array([[*corner, corner[0] + size[0], corner[1] + size[1]]], dtype)
-    spec = PoseSpec(**dict(SPEC, padding=padding, use_udp=use_udp))
+    spec = PoseSpec(**dict(SPEC, padding=padding, use_udp=use_udp, outside=outside))
     crops, centers, sizes = crop_persons(IMAGE, box, spec)
     results = GetBBoxCenterScale(padding=padding).transform(dict(img=IMAGE, bbox=box))
-    results = TopdownAffine(input_size=(24, 32), use_udp=use_udp).transform(results)
+    results = TopdownAffine((24, 32), use_udp).transform(dict(results, ori_shape=IMAGE.shape[:2]))
+    results = DarkenOutsideBox(outside, use_udp=use_udp).transform(results)
     np.testing.assert_array_equal(crops[0], results["img"])
     np.testing.assert_allclose(centers[0], results["input_center"])
     np.testing.assert_allclose(sizes[0], results["input_scale"])
