@@ -1,4 +1,4 @@
-# Limb masks at the entrance of the stages; two other persons in every crop, darkened outside the box.
+# Limb masks at the entrance of the stages; two others in every crop, which is darkened off the box.
 _base_ = ["td-hm_sghrnet-w16-entrance_study-crowd-12e_lspet-128x96.py"]
 
 train_pipeline = _base_.train_pipeline
