@@ -5,6 +5,13 @@ check_stack()
 
 from .lspet_dataset import LspetDataset
 from .toy_people import toy_sample, write_toy_people
-from .transforms import LoadImageOnce, PastePeople
+from .transforms import DarkenOutsideBox, LoadImageOnce, PastePeople
 
-__all__ = ["LoadImageOnce", "LspetDataset", "PastePeople", "toy_sample", "write_toy_people"]
+__all__ = [
+    "DarkenOutsideBox",
+    "LoadImageOnce",
+    "LspetDataset",
+    "PastePeople",
+    "toy_sample",
+    "write_toy_people",
+]
