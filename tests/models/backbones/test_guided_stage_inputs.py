@@ -2,13 +2,19 @@
 """SGHRNet whose maps weight the inputs of the stages at all resolutions."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.analysis import get_model_complexity_info
+from mmengine.config import Config
 from mmpose.registry import MODELS
 
 from sgpose.deploy import fold_guides
+from sgpose.deploy.folding import fuse_layers
+
+CONFIGS = Path(__file__).parents[3] / "configs/sg_hrnet"
 
 INPUTS = dict(guide_target="stage_inputs")
 LIMBS = dict(INPUTS, guide_source="all_branches", guide_op="modulate", num_maps=3)
@@ -136,3 +142,23 @@ def test_training_moves_every_guide_and_modulation(small_extra):
 def test_bad_options(small_extra, arguments, message):
     with pytest.raises(ValueError, match=message):
         build("SGHRNet", small_extra, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("coco/td-hm_sghrnet-w32-entrance_8xb64-210e_coco-256x192.py", 1.003),
+        ("lspet/td-hm_sghrnet-w16-entrance_1xb32-60e_lspet-128x96.py", 1.015),
+    ],
+)
+def test_the_preset_costs_hardly_more_than_hrnet(name, most):
+    cfg = dict(Config.fromfile(CONFIGS / name).model.backbone, init_cfg=None)
+    plain = MODELS.build(dict(type="HRNet", in_channels=3, extra=cfg["extra"]))
+    guided = MODELS.build(cfg)
+    for backbone in (plain, guided):
+        backbone.eval()  # HRNet's returns None
+    hrnet, ours = (
+        get_model_complexity_info(model, (3, 64, 64), show_table=False, show_arch=False)["flops"]
+        for model in (fuse_layers(plain), fold_guides(guided))
+    )
+    assert 1 < ours / hrnet < most
