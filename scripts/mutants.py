@@ -1,12 +1,15 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
 """Change the code in small ways, one at a time, and see whether a test fails each time.
 
-    python scripts/mutants.py [--jobs 2] [--report]
+    python scripts/mutants.py [--jobs 2] [--report] [NAME ...]
+    python scripts/mutants.py 'sgpose.deploy.onnx_export.*[27]'    a sample, about a fifth
 
 Runs mutmut, whose settings are in ``setup.cfg``, in the folder ``build/mutation``: the tree itself
 is never changed, and a run that was ended goes on where it was; what went unnoticed is tried again.
-Prints what goes unnoticed, and how many of the changes ("mutants") are ("killed") in each package;
-ends with status 1 if fewer than 85 % are in some package. Needs mutmut, requirements/judges.txt.
+Prints what goes unnoticed, and how many of the changes ("mutants") are ("killed") in each file and
+each package; ends with status 1 if fewer than 85 % are in some package. Names, which may hold the
+wildcards of file names, choose mutants; they end in numbers, so that "*[27]" draws those whose last
+digit is 2 or 7. Needs mutmut, requirements/judges.txt.
 """
 
 from __future__ import annotations
@@ -74,26 +77,30 @@ def report() -> bool:
     """Print survivors and the table; return whether enough were killed in each package."""
     counts: dict[str, Counter] = {}
     for path, codes in results().items():
-        count = counts.setdefault(package(path), Counter())
+        count = Counter()
         for name, code in codes.items():
-            kind = (
-                "killed" if code in KILLED | TIMED_OUT else "unknown" if code is None else "alive"
-            )
+            kind = "killed" if killed(code) else "unknown" if code is None else "alive"
             count[kind] += 1
             if kind == "alive":
                 print(f"alive: {name}")
-    enough = True
-    for name, count in counts.items():
-        total = count["killed"] + count["alive"]
-        rate = count["killed"] / total if total else 0.0
-        enough &= rate >= LEAST
-        left = f", {count['unknown']} not tried" if count["unknown"] else ""
-        print(f"{name}: {count['killed']} of {total} killed ({100 * rate:.1f} %){left}")
-    return enough
+        counts.setdefault(package(path), Counter()).update(count)
+        if count:
+            print_rate(path, count)
+    return all([print_rate(name, count) for name, count in counts.items()])
+
+
+def print_rate(name: str, count: Counter) -> bool:
+    """Print how many mutants were killed; return whether it is enough of those that were tried."""
+    tried = count["killed"] + count["alive"]
+    rate = count["killed"] / tried if tried else 1.0
+    left = f", {count['unknown']} not tried" if count["unknown"] else ""
+    print(f"{name}: {count['killed']} of {tried} killed ({100 * rate:.1f} %){left}")
+    return rate >= LEAST
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="of mutants; all by default")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--report", action="store_true", help="print the last results only")
     args = parser.parse_args()
@@ -101,7 +108,8 @@ def main() -> None:
         copy_tree()
         forget_survivors()
         mutmut = str(Path(sys.executable).with_name("mutmut"))
-        done = subprocess.run([mutmut, "run", "--max-children", str(args.jobs)], cwd=FOLDER)
+        command = [mutmut, "run", "--max-children", str(args.jobs), *args.names]
+        done = subprocess.run(command, cwd=FOLDER)
         if done.returncode:
             sys.exit(done.returncode)
     sys.exit(0 if report() else 1)

@@ -2,10 +2,10 @@
 import logging
 from importlib.util import find_spec
 
+import mmengine.config.config
 import pytest
 import torch
 from hypothesis import Phase, settings
-from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmpose.visualization import PoseLocalVisualizer
@@ -39,10 +39,12 @@ def mmpose_scope():
     torch.manual_seed(0)
 
 
-@pytest.fixture
-def unformatted_configs(monkeypatch):
+@pytest.fixture(scope="session", autouse=True)
+def unformatted_configs():
     """Write configs as they are: laying their text out takes MMEngine longer than a tiny run."""
-    monkeypatch.setattr(Config, "pretty_text", property(lambda self: f"{self.to_dict()!r}"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mmengine.config.config, "FormatCode", lambda text, **style: (text, False))
+        yield
 
 
 @pytest.fixture

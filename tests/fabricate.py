@@ -105,3 +105,18 @@ def tiny_run(config: str | Path, root: Path) -> Config:
     cfg.work_dir = str(root / "work_dir")
     cfg.log_level = "WARNING"
     return cfg
+
+
+def shallow_run(config: str | Path, root: Path) -> Config:
+    """Return `tiny_run` of an HRNet with one block a row and two modules a stage, of full width.
+
+    Args:
+        config: Path of the config.
+        root: Empty folder for the data and the work dir.
+    """
+    cfg = tiny_run(config, root)
+    for stage in cfg.model.backbone.get("extra", {}).values():
+        if "num_blocks" in stage:
+            stage.num_blocks = (1,) * len(stage.num_blocks)
+            stage.num_modules = min(2, stage.num_modules)
+    return cfg

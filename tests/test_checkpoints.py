@@ -1,10 +1,12 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
 """What PyTorch >= 2.6 may load through MMEngine, and what it refuses."""
 
+import codecs
 import os
 import pickle
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, SimpleNamespace
 
@@ -17,11 +19,11 @@ from mmengine.runner import CheckpointLoader, Runner
 from mmengine.utils import digit_version
 from mmpose.apis import MMPoseInferencer
 
+from sgpose import checkpoints
 from sgpose.checkpoints import number_dtype, safe_globals
 
 TOY = Path(__file__).parents[1] / "configs/sg_hrnet/toy/td-hm_sghrnet-w16_1xb16-25e_toy-128x96.py"
 PROTECTED = digit_version(torch.__version__) >= digit_version("2.6")
-pytestmark = pytest.mark.usefixtures("unformatted_configs")
 protected = pytest.mark.skipif(not PROTECTED, reason="PyTorch < 2.6 unpickles whatever it is given")
 
 
@@ -116,6 +118,86 @@ def check_everything(loaded: dict) -> None:
 def test_all_kinds_of_values_of_a_checkpoint_load(tmp_path):
     torch.save(everything_a_checkpoint_holds(), tmp_path / "all.pth")
     check_everything(load(tmp_path / "all.pth"))
+
+
+class ByNameAlone(pickle.Unpickler):
+    """Gives what is asked for by name, as PyTorch does: nothing else is imported."""
+
+    names = {name: allowed for allowed, name in safe_globals()}
+    names["_codecs.encode"] = codecs.encode  # PyTorch's own, by which bytes are kept
+
+    def find_class(self, module, name):
+        asked = f"{module}.{name}".replace("__builtin__.", "builtins.")
+        if asked not in self.names:
+            raise pickle.UnpicklingError(f"GLOBAL {asked} is not allowed")
+        return self.names[asked]
+
+
+def test_what_a_checkpoint_names_is_all_that_it_needs():
+    """On every PyTorch; the tensors, which are PyTorch's own matter, are left out."""
+    saved = everything_a_checkpoint_holds()
+    saved["optimizer"] = {"state": [{"exp_avg": np.zeros(2)}]}
+    check_everything(ByNameAlone(BytesIO(pickle.dumps(saved, protocol=2))).load())
+    for name in ("Call(eval, '1')", "Call(getattr, HistoryBuffer, '__class__')"):
+        content = pickle.dumps(eval(name), protocol=2)
+        with pytest.raises(pickle.UnpicklingError, match="GLOBAL builtins"):
+            ByNameAlone(BytesIO(content)).load()
+
+
+def test_a_refusal_names_the_file_what_it_asks_for_and_the_way_out():
+    def refuse(filename, map_location=None):
+        raise pickle.UnpicklingError("Unsupported: GLOBAL os.system was not an allowed global")
+
+    with pytest.raises(pickle.UnpicklingError) as error:
+        checkpoints._refusing(refuse)("a/b.pth")
+    assert str(error.value).startswith("a/b.pth is refused: it asks for os.system, which is not")
+    assert f"set {checkpoints.TRUST}=1" in str(error.value)
+
+    def broken(filename, map_location=None):
+        raise pickle.UnpicklingError("invalid load key, '<'.")
+
+    with pytest.raises(pickle.UnpicklingError, match="^invalid load key"):
+        checkpoints._refusing(broken)("page.pth")
+
+
+def test_a_checkpoint_loses_the_config_that_would_be_run_and_nothing_else():
+    files = {
+        "with.pth": dict(meta=dict(config="print()", epoch=3), state_dict={}),
+        "bare.pth": dict(state_dict={}),
+        "list.pth": [1, 2],
+    }
+    asked = []
+
+    def loader(filename, map_location=None):
+        asked.append(map_location)
+        return files[filename]
+
+    load = checkpoints._refusing(loader)
+    assert load("with.pth", "cpu") == dict(meta=dict(epoch=3), state_dict={})
+    assert load("bare.pth") == dict(state_dict={})
+    assert load("list.pth", map_location="meta") == [1, 2]
+    assert asked == ["cpu", None, "meta"]
+
+
+def test_newer_pytorch_is_told_what_is_safe(monkeypatch):
+    """The wiring alone, on every PyTorch; what it does is tested where PyTorch is >= 2.6."""
+    allowed = []
+    monkeypatch.setattr(torch, "__version__", "2.6.0")
+    monkeypatch.setattr(torch.serialization, "add_safe_globals", allowed.extend, raising=False)
+    monkeypatch.setattr(CheckpointLoader, "_schemes", dict(CheckpointLoader._schemes))
+    monkeypatch.setattr("mmengine.runner.checkpoint.load_url", None)
+    checkpoints.allow_checkpoints_of_mmengine()
+    assert [name for _, name in allowed] == [name for _, name in safe_globals()]
+    loaders = CheckpointLoader._schemes
+    for prefix, loader in (
+        ("", checkpoints.load_from_local),
+        ("http://", checkpoints.load_from_http),
+        ("https://", checkpoints.load_from_http),
+    ):
+        assert loaders[prefix].__wrapped__ is loader
+    load_url = checkpoints.mmengine.runner.checkpoint.load_url
+    assert load_url.func is torch.hub.load_state_dict_from_url
+    assert load_url.keywords == dict(weights_only=None)
 
 
 def pickle_of_numpy(core: str) -> SimpleNamespace:

@@ -42,7 +42,7 @@ def test_a_config_inherits_from_ours(own):
     assert cfg.train_cfg == base.train_cfg
 
 
-def test_it_trains_and_validates_without_a_word_of_scopes(own, tmp_path, unformatted_configs):
+def test_it_trains_and_validates_without_a_word_of_scopes(own, tmp_path):
     (tmp_path / "run").mkdir()
     runner = Runner.from_cfg(tiny_run(own, tmp_path / "run"))
     runner.train()

@@ -9,6 +9,7 @@ from fabricate import shallow_run
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmpose.registry import MODELS
 
 from sgpose.models import SegmentationGuidedModule
 
@@ -46,6 +47,8 @@ class Watch(Hook):
 
 @pytest.mark.parametrize("config", GUIDED, ids=lambda p: p.stem)
 def test_config_trains_one_step_and_validates(config, tmp_path):
+    with torch.device("meta"):  # the network as it is shipped; a shallower one is trained
+        shipped = MODELS.build(Config.fromfile(config).model)
     cfg = shallow_run(config, tmp_path)
     encoder = next(
         t.encoder for t in cfg.train_dataloader.dataset.pipeline if t.type == "GenerateTarget"
@@ -69,6 +72,7 @@ def test_config_trains_one_step_and_validates(config, tmp_path):
         isinstance(m, SegmentationGuidedModule) for m in runner.model.backbone.guides.modules()
     )
     assert set(watch.moved) == set(watch.before) and len(watch.before) == 4 * modules
+    assert set(watch.before) <= set(dict(shipped.named_parameters()))
     assert 0 <= score(runner) <= 100
 
 

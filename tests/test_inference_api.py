@@ -14,7 +14,6 @@ import pytest
 import torch
 from fabricate import tiny_run
 from mmdet.apis import DetInferencer, init_detector
-from mmengine.config import Config
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData, PixelData
 from mmpose.apis import MMPoseInferencer, inference_topdown, init_model
@@ -42,12 +41,10 @@ test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 def checkpoint(tmp_path_factory) -> str:
     """A checkpoint that MMEngine wrote after one step of training."""
     root = tmp_path_factory.mktemp("checkpoint")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Config, "pretty_text", property(lambda self: f"{self.to_dict()!r}"))
-        cfg = tiny_run(CONFIG, root)
-        cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
-        cfg.default_hooks.checkpoint.update(save_best=None, interval=1)
-        Runner.from_cfg(cfg).train()
+    cfg = tiny_run(CONFIG, root)
+    cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
+    cfg.default_hooks.checkpoint.update(save_best=None, interval=1)
+    Runner.from_cfg(cfg).train()
     return str(root / "work_dir" / "epoch_1.pth")
 
 
@@ -243,7 +240,6 @@ def test_our_test_tool_scores_the_boxes_of_a_detector(
 
     boxes = tmp_path / "boxes.json"
     boxes.write_text(json.dumps(detect_persons(perfect, file, toy / "val")))
-    monkeypatch.setattr(Config, "pretty_text", property(lambda self: f"{self.to_dict()!r}"))
     keypoints = []
     for name, bbox_file in (("truth", None), ("boxes", boxes)):
         options = [

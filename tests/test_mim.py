@@ -83,6 +83,7 @@ def without_help(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
+@pytest.mark.slow
 def test_mim_train_mmpose_resumes_our_run(folder, trained, without_help, monkeypatch, capfd):
     monkeypatch.chdir(folder)
     arguments = ("--work-dir", "run", "--resume", *OPTIONS, "train_cfg.max_epochs=2")
@@ -95,14 +96,13 @@ def test_mim_train_mmpose_resumes_our_run(folder, trained, without_help, monkeyp
     assert state["head.loss_weighting.num_intervals"] == 4
 
 
-def test_mim_test_tests_the_checkpoint(folder, trained):
-    checkpoint = trained / "epoch_1.pth"
-    log = run(
-        folder,
-        *("mim", "test", "sgpose", f"{NAME}.py", "--checkpoint", checkpoint),
-        *("--work-dir", "test", "--out", "metrics.json"),
-    )
-    assert f"Load checkpoint from {checkpoint}" in log
+def test_mim_test_tests_the_checkpoint(folder, trained, monkeypatch, capfd):
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    checkpoint = str(trained / "epoch_1.pth")
+    arguments = ("--work-dir", "test", "--out", "metrics.json")
+    assert mim_test("sgpose", f"{NAME}.py", checkpoint, other_args=arguments)[0]
+    assert f"Load checkpoint from {checkpoint}" in "".join(capfd.readouterr())
     assert 0 <= json.loads((folder / "metrics.json").read_text())["coco/AP"] <= 1
 
 

@@ -25,8 +25,6 @@ from test_configs import score, without_scope
 
 from sgpose.models import SegmentationGuidedHeadMixin
 
-pytestmark = pytest.mark.usefixtures("unformatted_configs")
-
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples" / "drop_in").glob("*.py"))
 

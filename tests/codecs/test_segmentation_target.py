@@ -96,6 +96,15 @@ def test_coordinates_that_are_not_numbers_mark_nothing():
     np.testing.assert_array_equal(keypoint_discs(points, np.ones(3), MAP, 3), expected)
 
 
+@pytest.mark.parametrize(
+    ("points", "visible"),
+    [((4, 3), (4,)), ((2, 2, 2), (2,)), ((8,), (8,)), ((4, 2), (3,)), ((4, 2), (4, 1))],
+)
+def test_discs_of_arrays_of_other_shapes_are_refused(points, visible):
+    with pytest.raises(ValueError, match=r"needs keypoints of shape \(K, 2\) and visible"):
+        keypoint_discs(np.ones(points), np.ones(visible), MAP, 3)
+
+
 @pytest.mark.parametrize("name", CODECS)
 def test_mask_lies_where_the_codec_maps_the_keypoints(name):
     rng = np.random.default_rng(0)

@@ -153,6 +153,12 @@ def test_what_is_recorded_is_not_run_again(tmp_path):
     assert [str(run) for run in pending_runs(tested, [done], tmp_path)] == names[1:]
 
 
+def test_no_process_at_a_time_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="positive number of processes, got 0"):
+        compare(Study((Arm("plain", str(TOY)),)), tmp_path, jobs=0)
+    assert not list(tmp_path.iterdir())
+
+
 def test_records_survive_a_line_cut_off(tmp_path):
     file = tmp_path / "runs.jsonl"
     append_record(file, dict(a=1))

@@ -121,6 +121,11 @@ def test_a_part_of_a_model_can_be_folded():
     torch.testing.assert_close(found, expected[0], rtol=1e-4, atol=1e-5)
 
 
+def test_a_head_for_one_size_is_tried_at_that_size():
+    model = fold_guides(random_model(small_config("simcc")))
+    assert not [m for m in model.backbone.modules() if isinstance(m, BATCH_NORM)]
+
+
 def test_models_without_guides_or_in_training_are_refused():
     with pytest.raises(ValueError, match="has no guides to fold"):
         fold_guides(random_model(small_config(config=PLAIN)))

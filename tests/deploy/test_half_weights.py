@@ -37,6 +37,19 @@ def test_large_weights_are_rounded_and_the_rest_stays():
     assert session.get_modelmeta().custom_metadata_map["sgpose"] == "{}"
 
 
+@pytest.mark.parametrize(("rows", "halved"), [(15, False), (16, True)])
+def test_small_weights_stay_wherever_they_stand(rows, halved):
+    weight = np.full((rows, 16), 1 / 3, np.float32)  # 240 and 256 values
+    model = onnx.load_model_from_string(matrix_product(weight, np.zeros(16, np.float32)))
+    tensors = list(model.graph.initializer)[::-1]  # the bias, which stays, comes first
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(tensors)
+    found = onnx.load_model_from_string(halve_weights(model.SerializeToString())).graph
+    kinds = {t.name: t.data_type for t in found.initializer}
+    large = {"w_half": TensorProto.FLOAT16} if halved else {"w": TensorProto.FLOAT}
+    assert kinds == {"b": TensorProto.FLOAT, **large}
+
+
 def test_a_weight_that_float16_cannot_hold_is_refused():
     weight = np.full((32, 32), 7e4, dtype=np.float32)
     with pytest.raises(ValueError, match="w holds values up to 70000"):

@@ -16,7 +16,6 @@ from sgpose.engine.hooks.epoch_seed_hook import epoch_seed
 
 PEOPLE = 7  # batches of 2: the last one of an epoch has one person
 STEPS = 4
-pytestmark = pytest.mark.usefixtures("unformatted_configs")
 
 
 @pytest.fixture(scope="module")

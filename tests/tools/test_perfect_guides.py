@@ -27,7 +27,6 @@ class Watch(Hook):
         self.masks = torch.stack([s.gt_fields.segmentation for s in samples])
 
 
-@pytest.mark.usefixtures("unformatted_configs")
 def test_the_guides_return_the_masks(tmp_path):
     cfg = tool["prepare"](tiny_run(CONFIG, tmp_path))
     assert cfg.model.test_cfg.flip_test is False

@@ -37,8 +37,6 @@ PLAIN = TOY / "td-hm_hrnet-w16_1xb16-25e_toy-128x96.py"
 PCK = dict(type="PCKAccuracy", thr=0.05)
 SIGMAS = np.linspace(0.03, 0.1, 17)
 
-pytestmark = pytest.mark.usefixtures("unformatted_configs")
-
 
 def make_sample(seed: int, error: float, num_keypoints: int = 17) -> dict:
     rng = np.random.default_rng(seed)

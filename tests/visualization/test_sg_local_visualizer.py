@@ -131,7 +131,6 @@ def test_each_picture_is_handed_over_once_and_whole(image, tmp_path):
     np.testing.assert_array_equal(visualizer.get_image(), drawn)
 
 
-@pytest.mark.usefixtures("unformatted_configs")
 def test_mmposes_hook_shows_the_guides_in_testing(tmp_path):
     cfg = tiny_run(TOY, tmp_path)
     assert cfg.visualizer.type == "SGLocalVisualizer"

@@ -19,8 +19,6 @@ TOY = Path(__file__).parents[2] / "configs/sg_hrnet/toy"
 GUIDED = TOY / "td-hm_sghrnet-w16_1xb16-25e_toy-128x96.py"
 PLAIN = TOY / "td-hm_hrnet-w16_1xb16-25e_toy-128x96.py"
 
-pytestmark = pytest.mark.usefixtures("unformatted_configs")
-
 
 class Mode(Hook):
     """Keep in which mode the model was after each iteration."""
