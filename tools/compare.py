@@ -33,6 +33,7 @@ def read_arguments(arguments: list[str]) -> tuple[Study, argparse.Namespace]:
     parser.add_argument("--metric", default="PCK", help="name of the test metric that is compared")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
     parser.add_argument("--jobs", type=int, default=1, help="how many runs at a time")
+    parser.add_argument("--report-only", action="store_true", help="train nothing")
     args = parser.parse_args(arguments)
     if bool(args.configs) == bool(args.study):
         parser.error("give either configs or --study")
@@ -50,9 +51,12 @@ def read_arguments(arguments: list[str]) -> tuple[Study, argparse.Namespace]:
 
 def main() -> None:
     study, args = read_arguments(sys.argv[1:])
-    failed = compare(study, args.out, args.work_dir, args.jobs, report=_print)
+    failed = []
+    if not args.report_only:
+        failed = compare(study, args.out, args.work_dir, args.jobs, report=_print)
     records = read_records(Path(args.out) / "runs.jsonl")
-    command = shlex.join(["tools/compare.py", *sys.argv[1:]])
+    given = [argument for argument in sys.argv[1:] if argument != "--report-only"]
+    command = shlex.join(["tools/compare.py", *given])
     _print(f"report: {write_report(study, records, args.out, command)}")
     if failed:
         sys.exit(f"{len(failed)} runs failed; the others are in the report")

@@ -2,6 +2,7 @@
 import json
 import os
 import runpy
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -98,6 +99,17 @@ def test_report_of_what_is_done(tmp_path, runs):
     ).stat().st_size
     with pytest.raises(ValueError, match="no run of the baseline 'plain'"):
         write_report(study, records[2:], tmp_path, "")
+
+
+def test_a_report_alone_trains_nothing(tmp_path, runs, monkeypatch):
+    for seeds in runs.values():
+        for run in seeds.values():
+            append_record(tmp_path / "runs.jsonl", run)
+    command = ["compare.py", "plain.py", "guided.py", "--seeds", "0", "1", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", [*command, "--report-only"])
+    runpy.run_path(str(ROOT / "tools/compare.py"), run_name="__main__")
+    text = (tmp_path / "report.md").read_text()
+    assert "+2.00 [-10.71, +14.71]" in text and "--report-only" not in text
 
 
 def test_study_file(tmp_path):
