@@ -71,6 +71,14 @@ def test_peak_memory_is_that_of_the_new_process_alone():
     del ballast
 
 
+@pytest.fixture(autouse=True)
+def threads():
+    """Leave PyTorch's number of threads, by which rounding differs, to the tests behind."""
+    before = torch.get_num_threads()
+    yield before
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory):
     return tmp_path_factory.mktemp("exports")
@@ -162,7 +170,11 @@ def test_all_ways_in_find_the_same_persons(small, flip):
     assert case.persons == 32
     with sections._ways(small, "W16 128x96", 1, 2, flip == "on") as candidates:
         found = {title: run() for title, run in candidates.items()}
+    in_8_bits = found.pop("OnnxPose, 8-bit integers")
     assert list(found) == ["MMPoseInferencer", "inference_topdown", "OnnxPose"]
+    for plain, rounded in zip(found["OnnxPose"], in_8_bits):
+        np.testing.assert_allclose(rounded.scores, plain.scores, rtol=0.2, atol=1e-3)
+        assert (rounded.scores != plain.scores).any()
     for infer, topdown, onnx in zip(*found.values()):
         (predictions,) = infer[0]["predictions"]
         # its detector's boxes are sorted
@@ -214,9 +226,7 @@ def test_a_rank_trains_and_leaves_its_group(small, tmp_path, monkeypatch):
         trained.append(sum(not torch.equal(a, b) for a, b in zip(before, model.parameters())))
 
     monkeypatch.setattr(sections, "_rank_step", record)
-    before = torch.get_num_threads()
     times = sections.rank_times(CONFIGS, 1, 0, 2, f"file://{tmp_path}/group")
-    torch.set_num_threads(before)
     assert not torch.distributed.is_initialized()
     assert set(times) == {False, True} and min(times.values()) > 0
     # three steps of each network in turns; all their parameters change
