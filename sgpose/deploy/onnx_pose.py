@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,7 +63,8 @@ class OnnxPose:
         path: The ONNX file.
         flip_test: Whether to average with the mirrored crop. Defaults to what the model's test
             settings say, or to what was exported into the graph.
-        threads: Number of threads of ONNX Runtime. Defaults to one per core.
+        threads: Number of threads. Defaults to one per core. On the CPU each takes a part of the
+            persons; one person's network runs on all of them.
         max_batch: Crops that the network sees at once, mirrored ones among them.
         providers: Execution providers of ONNX Runtime.
 
@@ -85,7 +90,12 @@ class OnnxPose:
             raise ValueError(f"threads must be 1 or more, got {threads}")
         if max_batch < 1:
             raise ValueError(f"max_batch must be 1 or more, got {max_batch}")
+        on_cpu = list(providers[:1]) == ["CPUExecutionProvider"]
+        self._threads = (threads or os.cpu_count() or 1) if on_cpu else 1
         self._session = _open(Path(path), threads, providers)
+        self._session_of_one_thread = (
+            _open(Path(path), 1, providers) if self._threads > 1 else self._session
+        )
         self.spec = _read_spec(Path(path), self._session)
         self.flip_test = _flip_test(self.spec, flip_test)
         self._mirrors = self.flip_test and not self.spec.flip_test_in_graph
@@ -159,16 +169,27 @@ class OnnxPose:
             maps = (0, *(size if isinstance(size, int) else 0 for size in sizes))
             return np.zeros((0, count, 2)), np.zeros((0, count), np.float32), np.zeros(maps)
         names = [name for name in self._shapes if guide_maps or name != "guide_maps"]
-        step = self._persons_at_once
-        parts = [self._run(crops[i : i + step], names) for i in range(0, len(crops), step)]
+        parts = self._run_parts(crops, names)
         outputs = {name: np.concatenate([part[name] for part in parts]) for name in names}
         return (*self._decode(outputs), outputs.get("guide_maps"))
 
-    def _run(self, crops: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
+    def _run_parts(self, crops: np.ndarray, names: list[str]) -> list[dict[str, np.ndarray]]:
+        """Run the network on the crops in batches, on the CPU at the same time."""
+        step = min(self._persons_at_once, math.ceil(len(crops) / self._threads))
+        batches = [crops[i : i + step] for i in range(0, len(crops), step)]
+        if self._threads == 1 or len(batches) == 1:
+            return [self._run(self._session, batch, names) for batch in batches]
+        run = partial(self._run, self._session_of_one_thread, names=names)
+        with ThreadPoolExecutor(self._threads) as executor:
+            return list(executor.map(run, batches))
+
+    def _run(
+        self, session: onnxruntime.InferenceSession, crops: np.ndarray, names: list[str]
+    ) -> dict[str, np.ndarray]:
         """Run the network on a batch of crops, with the flip test where it is wanted."""
         if self._mirrors:
             crops = np.concatenate([crops, crops[:, :, ::-1]])
-        outputs = dict(zip(names, self._session.run(names, {"crops": crops})))
+        outputs = dict(zip(names, session.run(names, {"crops": crops})))
         if self._mirrors:
             for name, output in outputs.items():
                 plain, mirrored = np.split(output, 2)

@@ -181,26 +181,46 @@ def test_maps_and_crops_of_the_guides(heatmaps):
         heatmaps()(image, WHOLE, guide_maps=True)
 
 
+class Counting:
+    """A session that keeps how many crops it was given at a time."""
+
+    def __init__(self, session):
+        self.session, self.seen = session, []
+
+    def run(self, names, inputs):
+        self.seen.append(len(inputs["crops"]))
+        assert names == ["heatmaps"], "maps that nobody asked for cost time"
+        return self.session.run(names, inputs)
+
+
+FIVE_BOXES = np.concatenate([WHOLE + [dx, 0, dx, 0] for dx in (0, 4, 8, -4, -8)])
+
+
 @pytest.mark.parametrize(
     ("max_batch", "flip_test", "sizes"),
     [(8, False, [5]), (2, False, [2, 2, 1]), (1, False, [1] * 5), (4, True, [4, 4, 2])]
     + [(1, True, [2] * 5), (9, True, [8, 2])],
 )
 def test_the_network_never_sees_more_than_max_batch(heatmaps, max_batch, flip_test, sizes):
-    pose = heatmaps(guides=True, options=dict(max_batch=max_batch, flip_test=flip_test))
-    boxes = np.concatenate([WHOLE + [dx, 0, dx, 0] for dx in (0, 4, 8, -4, -8)])
-    session, seen = pose._session, []
-
-    class Counting:
-        def run(self, names, inputs):
-            seen.append(len(inputs["crops"]))
-            assert names == ["heatmaps"], "maps that nobody asked for cost time"
-            return session.run(names, inputs)
-
-    pose._session = Counting()
-    keypoints, _ = pose(picture([(5, 5)] * 3), boxes)
-    assert seen == sizes
+    options = dict(max_batch=max_batch, flip_test=flip_test, threads=1)
+    pose = heatmaps(guides=True, options=options)
+    pose._session = Counting(pose._session)
+    keypoints, _ = pose(picture([(5, 5)] * 3), FIVE_BOXES)
+    assert pose._session.seen == sizes
     np.testing.assert_allclose(keypoints, np.full((5, 3, 2), 20.0), atol=1e-4)
+
+
+@pytest.mark.parametrize(("max_batch", "sizes"), [(8, [2, 3]), (2, [1, 2, 2])])
+def test_persons_are_shared_out_among_the_threads(heatmaps, max_batch, sizes):
+    pose = heatmaps(options=dict(max_batch=max_batch, threads=2))
+    every, one = Counting(pose._session), Counting(pose._session_of_one_thread)
+    pose._session, pose._session_of_one_thread = every, one
+    assert one.session.get_session_options().intra_op_num_threads == 1
+    keypoints, _ = pose(picture([(5, 5)] * 3), FIVE_BOXES)
+    assert sorted(one.seen) == sizes and every.seen == []
+    np.testing.assert_allclose(keypoints, np.full((5, 3, 2), 20.0), atol=1e-4)
+    pose(picture([(5, 5)] * 3), WHOLE)
+    assert every.seen == [1], "one person's network runs on all threads"
 
 
 def test_eight_crops_at_once_by_default(heatmaps):
