@@ -161,6 +161,18 @@ def sg_hrnet_with_every_branch_and_several_maps() -> dict:
 
 
 @golden
+def sg_hrnet_with_guided_stage_inputs() -> dict:
+    return _sg_hrnet(
+        guide_source="all_branches",
+        guide_target="stage_inputs",
+        guide_op="modulate",
+        guide_kernel_size=1,
+        guide_stages=(3, 4, "out"),
+        num_maps=3,
+    )
+
+
+@golden
 def sg_hrnet_from_the_branch_outputs() -> dict:
     return _sg_hrnet(
         guide_source="branch_output",
