@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 import torch
-from conftest import PLAIN, TOY, random_model, small_config
+from deployed_models import PLAIN, TOY, random_model, small_config
 from mmcv.cnn import fuse_conv_bn
 from mmengine.analysis import get_model_complexity_info
 from mmengine.config import Config

@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import PLAIN
+from deployed_models import PLAIN
 from mmengine.config import Config
 from mmpose.codecs import MSRAHeatmap, SimCCLabel
 
