@@ -64,8 +64,9 @@ class OnnxPose:
         flip_test: Whether to average with the mirrored crop. Defaults to what the model's test
             settings say, or to what was exported into the graph.
         threads: Number of threads. Defaults to one per core. On the CPU each takes a part of the
-            persons; one person's network runs on all of them.
-        max_batch: Crops that the network sees at once, mirrored ones among them.
+            persons; one person's network runs on all of them. More than one keep the weights
+            twice in memory.
+        max_batch: Crops that a thread's network sees at once, mirrored ones among them.
         providers: Execution providers of ONNX Runtime.
 
     Attributes:

@@ -111,6 +111,21 @@ def test_a_folded_state_dict_loads_into_a_folded_model_alone(name, picture, tmp_
     np.testing.assert_array_equal(found.pred_instances.keypoints, expected.pred_instances.keypoints)
 
 
+def test_a_backbone_whose_maps_guide_nothing_is_run_alone():
+    resnet = dict(type="ResNet", depth=18, stem_channels=8, base_channels=8)
+    backbone = MODELS.build(dict(type="SGBackbone", backbone=resnet, guide_op="none")).eval()
+    x, calls = torch.randn(1, 3, 64, 64), []
+    with torch.no_grad():
+        expected = backbone(x)
+        folded = fold_guides(backbone)
+        for guide in folded.guides.values():
+            guide.register_forward_hook(lambda *given: calls.append(given))
+        found = folded(x)
+    assert len(expected.segmentation_logits) == 1
+    assert type(found) is tuple and not calls
+    torch.testing.assert_close(found, tuple(expected), rtol=1e-3, atol=1e-4)
+
+
 def test_a_part_of_a_model_can_be_folded():
     model = random_model(small_config())
     backbone = copy.deepcopy(model.backbone)

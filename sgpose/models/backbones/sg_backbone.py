@@ -77,6 +77,8 @@ class SGBackbone(BaseModule):
 
     def forward(self, x: Tensor) -> GuidedFeatures:
         outputs, logits = list(_as_tuple(self.backbone(x))), []
+        if self.guide_op == "none" and not self.returns_maps:
+            return tuple(outputs)
         for name, guide in self.guides.items():
             features = outputs[int(name)]
             logits.append(guide(features))
