@@ -26,7 +26,8 @@ RESULT = "result.json"
 def load_config(config: str, options: dict) -> Config:
     """Read a config and set its options, dotted key to value."""
     cfg = Config.fromfile(config)
-    cfg.merge_from_dict(options)
+    # MMEngine writes into what it is given, and parts of a YAML file can be one object
+    cfg.merge_from_dict(json.loads(json.dumps(options)))
     return cfg
 
 

@@ -17,6 +17,7 @@ from sgpose.comparison.report import (
     keypoint_table,
     summary_table,
 )
+from sgpose.comparison.run import load_config
 from sgpose.comparison.runs import pending_runs
 from sgpose.datasets import write_toy_people
 
@@ -122,6 +123,26 @@ def test_study_file(tmp_path):
     assert study.metric == "coco/AP"
     assert study.arms[0] == Arm("plain", "a.py", {"a.b": 1, "c": 2}, (3, 4))
     assert study.arms[1] == Arm("guided", "b.py", {"a.b": 1, "c": 5}, (9,))
+
+
+def test_options_of_one_arm_do_not_reach_another(tmp_path):
+    file = tmp_path / "study.yml"
+    file.write_text(f"""
+options:
+  train_dataloader: {{batch_size: 4}}
+  train_dataloader.dataset.data_root: here
+  val_evaluator: &pck {{_delete_: true, type: PCKAccuracy}}
+  test_evaluator: *pck
+arms:
+  first: {{config: {TOY}, options: {{train_dataloader.num_workers: 7}}}}
+  second: {{config: {TOY}}}
+""")
+    for arm, workers in zip(read_study(file).arms, (7, 1), strict=True):
+        cfg = load_config(arm.config, arm.options)
+        assert cfg.val_evaluator == cfg.test_evaluator == dict(type="PCKAccuracy")
+        loader = cfg.train_dataloader
+        assert (loader.batch_size, loader.dataset.data_root) == (4, "here")
+        assert loader.num_workers == workers
 
 
 @pytest.mark.parametrize(
