@@ -1,12 +1,15 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
 """The small model that comes with sgpose draws a plausible person, in MMPose and without it."""
 
+import runpy
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.cbook import get_sample_data
 from mmpose.apis import inference_topdown, init_model
+from onnx import load
 
 from sgpose.deploy import OnnxPose
 from sgpose.page.models import shipped_models
@@ -47,3 +50,13 @@ def test_a_portrait_is_upright_and_mirrored_the_right_way(poses):
 def test_the_files_are_small():
     sizes = [path.stat().st_size for path in WEIGHTS.parent.iterdir()]
     assert sum(sizes) < 8e6
+
+
+def test_which_operators_take_the_time():
+    script = runpy.run_path(str(ROOT / "scripts/onnx_operators.py"))
+    (onnx,) = shipped_models()
+    times = script["operator_times"](str(onnx), batch=1, rounds=2, threads=1)
+    assert times.most_common(1)[0][0] == "Conv"
+    assert all(microseconds >= 0 for microseconds in times.values())
+    nodes = Counter(node.op_type for node in load(onnx).graph.node)
+    assert {"Conv", "Add", "Sigmoid"} <= set(times) & set(nodes)
