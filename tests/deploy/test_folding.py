@@ -83,6 +83,33 @@ def test_only_the_composed_kernels_are_left(model):
     assert not isinstance(features, GuidedFeatures) and isinstance(features, (tuple, list))
 
 
+def entrance_config() -> Config:
+    cfg = small_config("plain")
+    cfg.model.backbone.update(
+        guide_stages=(3, 4, "out"),
+        guide_source="all_branches",
+        guide_target="stage_inputs",
+        guide_op="modulate",
+        guide_kernel_size=1,
+        num_maps=3,
+    )
+    return cfg
+
+
+COMPILED = {**CONFIGS, "SGHRNet, entrance": entrance_config}
+
+
+@pytest.mark.parametrize("make", COMPILED.values(), ids=COMPILED)
+def test_torch_compile_sees_a_folded_network_as_one_graph(make):
+    model = fold_guides(random_model(make()))
+    network = nn.Sequential(*(getattr(model, n) for n in ("backbone", "neck") if hasattr(model, n)))
+    x = torch.randn(1, 3, 128, 96, generator=torch.Generator().manual_seed(0))
+    torch._dynamo.reset()
+    with torch.no_grad():
+        compiled = torch.compile(network, backend="eager", fullgraph=True)(x)
+        assert all(map(torch.equal, compiled, network(x)))
+
+
 def test_folding_again_changes_nothing(model):
     before = {k: v.clone() for k, v in fold_guides(model).state_dict().items()}
     after = fold_guides(model).state_dict()

@@ -166,7 +166,7 @@ class SGHRNet(HRNet):
         if "out" in self._used_guides():
             logits.append(self.guides["out"](self._source(outputs)))
             if self._acts("out"):
-                outputs[0] = self._guide(outputs[0], logits[-1], dict(self.modulations).get("out"))
+                outputs[0] = self._guide(outputs[0], logits[-1], self._modulation("out"))
         return GuidedFeatures(outputs, logits) if self.returns_maps else tuple(outputs)
 
     def _transition(self, stage: int, outputs: list[Tensor]) -> list[Tensor]:
@@ -184,7 +184,7 @@ class SGHRNet(HRNet):
         guide = self.guides[name]
         from_input = self.guide_source != "branch_output"
         logits = [guide(self._source(x))] if from_input else []
-        modulation = dict(self.modulations).get(name)
+        modulation = self._modulation(name)
         for i, module in enumerate(modules):
             if not self._acts_in(i, len(modules)):
                 x = module(x)
@@ -205,6 +205,10 @@ class SGHRNet(HRNet):
 
     def _source(self, x: list[Tensor]) -> Tensor | list[Tensor]:
         return x if self.guide_source == "all_branches" else x[0]
+
+    def _modulation(self, name: str) -> GuideModulation | nn.ModuleList | None:
+        # torch.compile cannot do dict(ModuleDict), which has no get of its own
+        return self.modulations[name] if name in self.modulations else None  # noqa: SIM401
 
     def _guide(
         self, features: Tensor, logits: Tensor, modulation: GuideModulation | None
