@@ -7,6 +7,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from statistics import quantiles
 
+#: Seconds before each measurement: threads that have just worked (ONNX Runtime's, OpenMP's) look
+#: for more work for a while before they sleep, and would slow the next candidate down.
+PAUSE = 0.05
+
 #: Named things to compare; the first is the baseline. Each does its work once when called.
 Candidates = dict[str, Callable[[], object]]
 
@@ -48,7 +52,8 @@ def alternate(
 ) -> dict[str, list[Sample]]:
     """Measure candidates in turns, so that all see the same state of the machine.
 
-    Each runs once before anything is measured. The order turns around from round to round.
+    Each runs once before anything is measured. The order turns around from round to round. Before
+    each measurement there is a short pause.
 
     Args:
         candidates: What to measure.
@@ -67,6 +72,7 @@ def alternate(
     order = list(candidates)
     for _ in range(rounds):
         for name in order:
+            time.sleep(PAUSE)
             samples[name].append(_measure(candidates[name], calls, timed))
         order.reverse()
     return samples

@@ -23,6 +23,13 @@ def test_candidates_take_turns_after_one_call_each():
     assert {name: len(own) for name, own in samples.items()} == {"a": 3, "b": 3}
 
 
+def test_every_measurement_waits_for_the_threads_of_the_one_before(monkeypatch):
+    events = []
+    monkeypatch.setattr("time.sleep", lambda seconds: events.append(seconds))
+    alternate({name: lambda name=name: events.append(name) for name in "ab"}, rounds=2)
+    assert events == ["a", "b", 0.05, "a", 0.05, "b", 0.05, "b", 0.05, "a"]
+
+
 def test_values_that_candidates_return_are_kept():
     numbers = itertools.count(5)
     samples = alternate({"a": lambda: next(numbers)}, rounds=2, timed=False)
