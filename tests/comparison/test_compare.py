@@ -129,8 +129,8 @@ def test_options_of_one_arm_do_not_reach_another(tmp_path):
     file = tmp_path / "study.yml"
     file.write_text(f"""
 options:
-  train_dataloader: {{batch_size: 4}}
   train_dataloader.dataset.data_root: here
+  train_dataloader: {{batch_size: 4}}
   val_evaluator: &pck {{_delete_: true, type: PCKAccuracy}}
   test_evaluator: *pck
 arms:
