@@ -1,7 +1,9 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
 import dataclasses
 import inspect
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -16,10 +18,14 @@ from sgpose.datasets import write_toy_people
 from sgpose.deploy import OnnxPose, export_onnx
 from sgpose.deploy.onnx_export import (
     ExportReport,
+    check_differences,
     check_keypoints,
+    check_median,
     decode_quarter_offset,
     decode_simcc,
     load_model,
+    toy_persons,
+    training_persons,
 )
 from sgpose.deploy.pose_spec import METADATA_KEY, PoseSpec
 
@@ -161,6 +167,48 @@ def test_keypoints_that_differ_are_an_error(tmp_path):
         check_keypoints(dataclasses.replace(report, keypoint_difference=math.nan), 0.1)
 
 
+def test_differences_are_measured_by_the_largest_value(tmp_path):
+    report = ExportReport(tmp_path, dict(heatmaps=(0.25, 2.0)), 0.0, 0.5, num_persons=1)
+    check_differences(report, 0.125)
+    check_median(report, 0.5)
+    with pytest.raises(RuntimeError, match=r"heatmaps .* by 0\.25 where they reach 2, .* 0\.12 of"):
+        check_differences(report, 0.12)
+    with pytest.raises(RuntimeError, match=r"by 0\.5 px or more, allowed are 0\.4"):
+        check_median(report, 0.4)
+
+
+def test_toy_persons_are_seen_whole_and_from_near():
+    persons = toy_persons()
+    assert len(persons) == 4
+    for image, boxes in persons:
+        height, width = image.shape[:2]
+        near = [width / 4, height / 4, width * 3 / 4, height * 3 / 4]
+        np.testing.assert_array_equal(boxes, [[0, 0, width, height], near])
+        assert boxes.dtype == np.float32
+
+
+def test_training_persons_are_drawn_without_repetition(trained, tmp_path):
+    write_toy_people(tmp_path / "toy", num_train=9, num_val=0)
+    cfg = Config(trained("plain").cfg.to_dict())
+    cfg.train_dataloader.dataset.data_root = str(tmp_path / "toy")
+    truth = json.loads((tmp_path / "toy/annotations/person_keypoints_train.json").read_text())
+    names = {image["id"]: image["file_name"] for image in truth["images"]}
+    expected = {}
+    for annotation in truth["annotations"]:
+        x, y, w, h = annotation["bbox"]
+        expected[names[annotation["image_id"]]] = [x, y, x + w, y + h]
+    found = {Path(image).name: box for image, box in training_persons(cfg, 9)}
+    assert found.keys() == expected.keys()
+    for name, box in found.items():
+        assert box.shape == (1, 4)
+        np.testing.assert_allclose(box[0], expected[name], atol=0.01)
+    some = [image for image, _ in training_persons(cfg, 4)]
+    assert len(set(some)) == 4
+    assert some == [image for image, _ in training_persons(cfg, 4)]
+    with pytest.raises(ValueError, match="int8 needs 10 persons .* have 9"):
+        training_persons(cfg, 10)
+
+
 def change(**settings):
     return lambda cfg: cfg.merge_from_dict(settings)
 
@@ -210,6 +258,16 @@ def change(**settings):
 )
 def test_what_cannot_be_exported_faithfully_is_refused(trained, tmp_path, message, options):
     refused(trained(), tmp_path, message, **options)
+
+
+@pytest.mark.parametrize(
+    "options", [dict(to_float32=True), dict(color_type="grayscale"), dict(imdecode_backend="pillow")]
+)
+def test_pictures_that_the_runtime_reads_otherwise_are_refused(trained, tmp_path, options):
+    def edit(cfg):
+        cfg.test_dataloader.dataset.pipeline[0].update(options)
+
+    refused(trained(), tmp_path, "LoadImage is not as by default", edit=edit)
 
 
 def test_an_unknown_transform_is_refused(trained, tmp_path):
