@@ -261,7 +261,8 @@ def test_what_cannot_be_exported_faithfully_is_refused(trained, tmp_path, messag
 
 
 @pytest.mark.parametrize(
-    "options", [dict(to_float32=True), dict(color_type="grayscale"), dict(imdecode_backend="pillow")]
+    "options",
+    [dict(to_float32=True), dict(color_type="grayscale"), dict(imdecode_backend="pillow")],
 )
 def test_pictures_that_the_runtime_reads_otherwise_are_refused(trained, tmp_path, options):
     def edit(cfg):
