@@ -24,12 +24,11 @@ RESULT = "result.json"
 
 
 def load_config(config: str, options: dict) -> Config:
-    """Read a config and set its options, dotted key to value, those of whole dicts first."""
+    """Read a config and set its options, dotted key to value, one after the other."""
     cfg = Config.fromfile(config)
-    # MMEngine writes into what it is given, parts of a YAML file can be one object, and a dict
-    # takes the place of what came before it for keys below it
-    options = json.loads(json.dumps(options))
-    cfg.merge_from_dict(dict(sorted(options.items(), key=lambda option: option[0].count("."))))
+    # copied, since MMEngine writes into what it is given, and parts of a YAML file can be one object
+    for key, value in json.loads(json.dumps(options)).items():
+        cfg.merge_from_dict({key: value})
     return cfg
 
 

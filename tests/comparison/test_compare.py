@@ -129,20 +129,21 @@ def test_options_of_one_arm_do_not_reach_another(tmp_path):
     file = tmp_path / "study.yml"
     file.write_text(f"""
 options:
-  train_dataloader.dataset.data_root: here
-  train_dataloader: {{batch_size: 4}}
+  val_dataloader.dataset.data_root: here
+  val_dataloader: {{batch_size: 4}}
+  train_dataloader.num_workers: 3
   val_evaluator: &pck {{_delete_: true, type: PCKAccuracy}}
   test_evaluator: *pck
 arms:
-  first: {{config: {TOY}, options: {{train_dataloader.num_workers: 7}}}}
+  first: {{config: {TOY}, options: {{train_dataloader: {{num_workers: 7}}}}}}
   second: {{config: {TOY}}}
 """)
-    for arm, workers in zip(read_study(file).arms, (7, 1), strict=True):
+    for arm, workers in zip(read_study(file).arms, (7, 3), strict=True):
         cfg = load_config(arm.config, arm.options)
         assert cfg.val_evaluator == cfg.test_evaluator == dict(type="PCKAccuracy")
-        loader = cfg.train_dataloader
-        assert (loader.batch_size, loader.dataset.data_root) == (4, "here")
-        assert loader.num_workers == workers
+        assert cfg.val_dataloader.batch_size == 4
+        assert cfg.val_dataloader.dataset.data_root == "here"
+        assert cfg.train_dataloader.num_workers == workers
 
 
 @pytest.mark.parametrize(
