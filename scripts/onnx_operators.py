@@ -18,8 +18,8 @@ import numpy as np
 import onnxruntime as ort
 
 
-def operator_times(model: str, batch: int, rounds: int, threads: int) -> Counter[str]:
-    """Return the microseconds of each kind of operator in all rounds, for crops of noise."""
+def profile(model: str, batch: int, rounds: int, threads: int) -> list[dict]:
+    """Run a model on crops of noise and return ONNX Runtime's events."""
     with tempfile.TemporaryDirectory() as folder:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -32,7 +32,11 @@ def operator_times(model: str, batch: int, rounds: int, threads: int) -> Counter
         for _ in range(rounds + 1):
             session.run(None, {crops.name: noise})
         with open(session.end_profiling(), encoding="utf-8") as file:
-            events = json.load(file)
+            return json.load(file)
+
+
+def operator_times(events: list[dict]) -> Counter[str]:
+    """Return the microseconds of each kind of operator in all rounds but the first."""
     starts = sorted(e["ts"] for e in events if e["name"] == "model_run")
     times: Counter[str] = Counter()
     for event in events:
@@ -48,7 +52,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    times = operator_times(args.model, args.batch, args.rounds, args.threads)
+    times = operator_times(profile(args.model, args.batch, args.rounds, args.threads))
     total = sum(times.values())
     for name, microseconds in times.most_common():
         milliseconds = microseconds / 1000 / args.rounds

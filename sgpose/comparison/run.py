@@ -26,7 +26,7 @@ RESULT = "result.json"
 def load_config(config: str, options: dict) -> Config:
     """Read a config and set its options, dotted key to value, one after the other."""
     cfg = Config.fromfile(config)
-    # copied, since MMEngine writes into what it is given, and parts of a YAML file can be one object
+    # MMEngine writes into what it is given, and parts of a YAML file can be one object: copied
     for key, value in json.loads(json.dumps(options)).items():
         cfg.merge_from_dict({key: value})
     return cfg

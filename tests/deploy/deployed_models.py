@@ -42,7 +42,7 @@ CODECS = {
 def small_config(codec: str = "unbiased", config: Path = TOY) -> Config:
     """Return a shipped config with few channels and one of ``CODECS``."""
     cfg = Config.fromfile(config)
-    head = dict(in_channels=8, decoder=CODECS[codec])
+    head = dict(in_channels=8, decoder=dict(CODECS[codec]))  # MMEngine takes `_delete_` out
     if codec == "simcc":
         head.update(
             _delete_=True,

@@ -13,7 +13,8 @@ from .sg_hrnet import SGHRNet
 class SpatialAttentionHRNet(SGHRNet):
     """HRNet with CBAM's spatial attention in the places of SG-HRNet's guides.
 
-    The implicit attention to compare the guides with: for heads without segmentation loss.
+    The implicit attention to compare the guides with: give the head ``segmentation_loss=None``,
+    else the masks teach it.
 
     Args:
         args, guide_init_bias, kwargs: Those of :class:`SGHRNet`, but for what is said of several
