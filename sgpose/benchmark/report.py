@@ -21,12 +21,12 @@ HEADINGS = {
 INTRODUCTION = """# Benchmark
 
 Written by `make bench`; do not edit. The lines of one block are measured in turns in one process,
-with random weights, after a pause each in which the threads of the one before fall asleep. A value is the median; a ratio is the median over the rounds of the value by
-that of the block's first line in the same round, with the quartiles in brackets. "Processor" is
-the same ratio of processor time, which other work on the machine disturbs less. "Load" is the
-load average of one minute. A star marks what was measured while the load was above the number of
-cores: others ran, and such figures are spoilt, most of all where threads wait for each other. No
-target counts as met by them.
+with random weights, each after a pause in which the threads of the one before fall asleep. A value
+is the median; a ratio is the median over the rounds of the value by that of the block's first line
+in the same round, with the quartiles in brackets. "Processor" is the same ratio of processor time,
+which other work on the machine disturbs less. "Load" is the load average of one minute. A star
+marks what was measured while the load was above the number of cores: others ran, and such figures
+are spoilt, most of all where threads wait for each other. No target counts as met by them.
 """
 
 

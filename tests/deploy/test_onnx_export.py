@@ -5,6 +5,7 @@ import json
 import math
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import onnxruntime
@@ -14,7 +15,7 @@ from deployed_models import PLAIN
 from mmengine.config import Config
 from mmpose.codecs import MSRAHeatmap, SimCCLabel
 
-from sgpose.datasets import write_toy_people
+from sgpose.datasets import toy_sample, write_toy_people
 from sgpose.deploy import OnnxPose, export_onnx
 from sgpose.deploy.onnx_export import (
     ExportReport,
@@ -116,6 +117,19 @@ def test_a_plain_network_can_be_exported(trained, tmp_path):
         export_onnx(
             Config(source.cfg.to_dict()), source.checkpoint, tmp_path / "b.onnx", guide_maps=True
         )
+
+
+def test_the_pictures_to_compare_on_are_those_given(trained, tmp_path):
+    source = trained("plain")
+    cv2.imwrite(str(tmp_path / "a.png"), toy_sample(5, 0)[0])
+    cfg = Config(source.cfg.to_dict())
+    del cfg.model.test_cfg["shift_heatmap"]
+    out = tmp_path / "a.onnx"
+    report = export_onnx(cfg, source.checkpoint, out, images=[tmp_path / "a.png"])
+    assert report.num_persons == 2
+    assert not OnnxPose(out).spec.shift_heatmap
+    with pytest.raises(RuntimeError, match="keypoints of the exported file differ"):
+        export_onnx(cfg, source.checkpoint, out, keypoint_tolerance=-1.0)
 
 
 def refused(source, tmp_path, message, checkpoint=None, error=ValueError, edit=None, **options):
