@@ -55,12 +55,12 @@ def blur(heatmaps: np.ndarray, kernel_size: int) -> np.ndarray:
     """
     count, (height, width) = heatmaps.shape[0] * heatmaps.shape[1], heatmaps.shape[2:]
     # one tall picture, in which zeros keep the maps apart
-    border = (kernel_size - 1) // 2
-    tall = np.zeros((count, height + 2 * border, width + 2 * border), np.float32)
-    inside = (slice(None), slice(border, border + height), slice(border, border + width))
-    tall[inside] = heatmaps.reshape(count, height, width)
-    blurred = cv2.GaussianBlur(tall.reshape(-1, tall.shape[-1]), (kernel_size, kernel_size), 0)
-    blurred = blurred.reshape(tall.shape)[inside].reshape(heatmaps.shape)
+    tall = np.zeros((count, height + kernel_size // 2, width), np.float32)
+    tall[:, :height] = heatmaps.reshape(count, height, width)
+    blurred = cv2.GaussianBlur(
+        tall.reshape(-1, width), (kernel_size, kernel_size), 0, borderType=cv2.BORDER_CONSTANT
+    )
+    blurred = blurred.reshape(tall.shape)[:, :height].reshape(heatmaps.shape)
     with np.errstate(divide="ignore", invalid="ignore"):
         return blurred * (
             heatmaps.max(axis=(2, 3), keepdims=True) / blurred.max(axis=(2, 3), keepdims=True)
@@ -198,15 +198,14 @@ def decode_simcc(x: np.ndarray, y: np.ndarray, split_ratio: float) -> tuple:
 def _sampler(heatmaps: np.ndarray, places: np.ndarray):
     """Return a function of (i, j) that reads each heatmap i to the right of its place and j below.
 
-    Beyond the border it reads some value inside, which the callers do not use.
+    Beyond the border it reads some other value, which the callers do not use.
     """
     persons, count, height, width = heatmaps.shape
     flat = heatmaps.reshape(-1)
     start = np.arange(persons * count).reshape(persons, count) * (height * width)
+    index = start + places[..., 1] * width + places[..., 0]
 
     def at(i: int, j: int) -> np.ndarray:
-        x = np.clip(places[..., 0] + i, 0, width - 1)
-        y = np.clip(places[..., 1] + j, 0, height - 1)
-        return flat[start + y * width + x]
+        return flat.take(index + (j * width + i), mode="clip")
 
     return at

@@ -170,19 +170,29 @@ class OnnxPose:
             maps = (0, *(size if isinstance(size, int) else 0 for size in sizes))
             return np.zeros((0, count, 2)), np.zeros((0, count), np.float32), np.zeros(maps)
         names = [name for name in self._shapes if guide_maps or name != "guide_maps"]
-        parts = self._run_parts(crops, names)
-        outputs = {name: np.concatenate([part[name] for part in parts]) for name in names}
-        return (*self._decode(outputs), outputs.get("guide_maps"))
+        keypoints, scores, maps = zip(*self._infer_batches(crops, names))
+        return (
+            np.concatenate(keypoints),
+            np.concatenate(scores),
+            np.concatenate(maps) if guide_maps else None,
+        )
 
-    def _run_parts(self, crops: np.ndarray, names: list[str]) -> list[dict[str, np.ndarray]]:
-        """Run the network on the crops in batches, on the CPU at the same time."""
+    def _infer_batches(self, crops: np.ndarray, names: list[str]) -> list[tuple]:
+        """Run the network on the crops in batches and decode them, on the CPU at the same time."""
         step = min(self._persons_at_once, math.ceil(len(crops) / self._threads))
         batches = [crops[i : i + step] for i in range(0, len(crops), step)]
         if self._threads == 1 or len(batches) == 1:
-            return [self._run(self._session, batch, names) for batch in batches]
-        run = partial(self._run, self._session_of_one_thread, names=names)
-        with ThreadPoolExecutor(self._threads) as executor:
-            return list(executor.map(run, batches))
+            return [self._infer_batch(self._session, names, batch) for batch in batches]
+        infer = partial(self._infer_batch, self._session_of_one_thread, names)
+        with ThreadPoolExecutor(self._threads - 1) as executor:
+            others = executor.map(infer, batches[1:])
+            return [infer(batches[0]), *others]
+
+    def _infer_batch(
+        self, session: onnxruntime.InferenceSession, names: list[str], crops: np.ndarray
+    ) -> tuple:
+        outputs = self._run(session, crops, names)
+        return (*self._decode(outputs), outputs.get("guide_maps"))
 
     def _run(
         self, session: onnxruntime.InferenceSession, crops: np.ndarray, names: list[str]
