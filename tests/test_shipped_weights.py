@@ -55,7 +55,8 @@ def test_the_files_are_small():
 def test_which_operators_take_the_time():
     script = runpy.run_path(str(ROOT / "scripts/onnx_operators.py"))
     (onnx,) = shipped_models()
-    times = script["operator_times"](script["profile"](onnx, batch=1, rounds=2, threads=1))
+    events = script["profile"](onnx, batch=1, rounds=2, threads=1)
+    times = script["operator_times"](script["after_the_first"](events))
     assert times.most_common(1)[0][0] == "Conv"
     nodes = Counter(node.op_type for node in load(onnx).graph.node)
     assert {"Conv", "Add", "Sigmoid"} <= set(times) & set(nodes)
@@ -66,4 +67,18 @@ def test_which_operators_take_the_time():
 
     events = [event(9, 90, "Conv"), event(5, 99), event(105, 40), event(110, 7, "Conv")]
     events += [event(120, 2, "Add"), event(205, 40), event(210, 8, "Conv")]
-    assert script["operator_times"](events) == {"Conv": 15, "Add": 2}
+    assert script["operator_times"](script["after_the_first"](events)) == {"Conv": 15, "Add": 2}
+
+
+def test_how_much_work_convolutions_do():
+    script = runpy.run_path(str(ROOT / "scripts/onnx_operators.py"))
+    (onnx,) = shipped_models()
+
+    def rounds(count):
+        return script["after_the_first"](script["profile"](onnx, 2, rounds=count, threads=1))
+
+    times, work = script["convolution_work"](rounds(1))
+    # the stem: 64 kernels of 3x3x3 over 64x48 places, of two persons
+    assert work[(64, 3, 3, 3), (2, 64, 64, 48)] == 2 * 2 * 64 * 27 * 64 * 48
+    assert script["convolution_work"](rounds(2))[1] == {k: 2 * v for k, v in work.items()}
+    assert times.keys() == work.keys()

@@ -283,7 +283,7 @@ ONNX_INT8 = "OnnxPose, 8-bit integers"
 
 def persons(settings: Settings) -> Iterator[Case]:
     """From a picture and boxes to keypoints, with MMPose's two ways in and with OnnxPose."""
-    for name, count, rounds in (("W16 128x96", 8, 7), ("W32 256x192", 2, 3)):
+    for name, count, rounds in (("W16 128x96", 8, 9), ("W32 256x192", 2, 9)):
         for flip in (False, True):
             prepare = partial(_ways, settings, name, count, 4, flip)
             title = f"{name}, 4 persons a picture, flip test {'on' if flip else 'off'}"

@@ -1,12 +1,15 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
+import copy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmpose.registry import MODELS
+from mmpose.registry import KEYPOINT_CODECS, MODELS
 
+from sgpose.benchmark.subjects import training_batch
 from sgpose.comparison import read_study
 from sgpose.comparison.records import config_hash
 from sgpose.comparison.run import load_config
@@ -47,3 +50,27 @@ def test_every_arm_of_the_studies_builds_and_is_one_of_its_own(path, monkeypatch
     for options in study.tests.values():
         assert has_the_parents_of(cfg, options)
         build(load_config(arm.config, {**arm.options, **options}).test_dataloader)
+
+
+def losses(cfg: Config, batch: dict) -> dict:
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    return model(**model.data_preprocessor(copy.deepcopy(batch), True), mode="loss")
+
+
+def test_the_papers_arm_of_the_confirmation_is_the_papers_form(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (arm,) = (a for a in read_study("docs/study/confirmation.yml").arms if a.name == "paper")
+    arm = load_config(arm.config, arm.options)
+    paper = Config.fromfile("configs/sg_hrnet/study/td-hm_sghrnet-w16_study-12e_lspet-128x96.py")
+    batch = training_batch(paper, 2)
+    assert losses(arm, batch) == losses(paper, batch)
+    keypoints = np.random.default_rng(0).uniform(0, 96, (1, 14, 2)).astype(np.float32)
+    masks = [
+        KEYPOINT_CODECS.build(cfg.train_dataloader.dataset.pipeline[-2].encoder).encode(
+            keypoints, np.ones((1, 14), np.float32)
+        )["segmentation"]
+        for cfg in (arm, paper)
+    ]
+    np.testing.assert_array_equal(*masks)
