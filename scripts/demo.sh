@@ -10,8 +10,7 @@ out=${1:-work_dirs/demo}
 mkdir -p "$out"
 
 echo "==> Drawing toy people, about 10 s"
-[ -f data/toy/annotations/person_keypoints_val.json ] ||
-  python tools/make_toy_people.py data/toy --train 1000 --val 200 --clutter 0.1 --occlusion 0.3
+python tools/make_toy_people.py data/toy --train 1000 --val 200 --clutter 0.1 --occlusion 0.3
 echo "==> Training the small SG-HRNet, 5 to 10 minutes on 2 cores (log: $out/train.log)"
 python tools/train.py "$config" --work-dir "$out" --resume --cfg-options randomness.seed=0 2>&1 | tee "$out/train.log" |
   sed -unE '/Epoch\(|[Ee]rror/ s/^(.{1,150}).*/\1/p'

@@ -136,3 +136,14 @@ def test_the_zoo_lists_every_config(config):
         metafile = (ROOT / "metafile.yml").read_text()
         assert f"Name: {config.stem}\n" in metafile
         assert f"Config: configs/sg_hrnet/{path}\n" in metafile
+
+
+def test_what_enters_a_stage_is_guided_wherever_that_is_the_form():
+    with torch.device("meta"):
+        models = [MODELS.build(Config.fromfile(path).model) for path in GUIDED]
+    entrance = [m.backbone for m in models if m.backbone.guide_target == "stage_inputs"]
+    assert len(entrance) >= 5
+    for backbone in entrance:
+        for stage in (3, 4):
+            modules = getattr(backbone, f"stage{stage}")
+            assert len(modules) == 1 or backbone.guide_module in ("first", "all")

@@ -13,7 +13,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from fabricate import shallow_run
 from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
 
 MarkdownIt = pytest.importorskip("markdown_it").MarkdownIt
 
@@ -75,6 +77,12 @@ def test_links_lead_to_files_and_headings(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_name_programs_that_can_be_run(page):
+    named = re.findall(r"(?:^|`)((?:tools|scripts)/\w+\.\w+) ", page.read_text(), re.MULTILINE)
+    assert [program for program in named if not os.access(ROOT / program, os.X_OK)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_python_in_the_docs_is_python(page):
     for language, code, _, line in blocks(page):
         if language in ("python", "py"):
@@ -123,6 +131,24 @@ def test_a_tutorial_runs_from_top_to_bottom(name, tmp_path, monkeypatch):
         elif language == "python":
             with DefaultScope.overwrite_default_scope("mmpose"):
                 exec(compile(code, f"{page}:{line}", "exec"), names)
+
+
+def test_the_configs_of_the_forms_train(tmp_path):
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    written = []
+    for _, code, comment, _ in blocks(ROOT / "docs/forms.md"):
+        written.append(tmp_path / comment.removeprefix("file: "))
+        written[-1].write_text(code)
+    assert [path.name for path in written] == ["limbs.py", "entrance.py", "box.py"]
+    runners = []
+    for config in written:
+        (tmp_path / config.stem).mkdir()
+        runners.append(Runner.from_cfg(shallow_run(config, tmp_path / config.stem)))
+        runners[-1].train()
+    limbs, entrance, box = (runner.model.backbone for runner in runners)
+    maps = [list(b.guides.values())[-1].out_channels for b in (limbs, entrance, box)]
+    assert maps == [13, 13, 1]
+    assert [limbs.guide_target, entrance.guide_target] == ["branch_output", "stage_inputs"]
 
 
 def test_every_shortcut_is_used():

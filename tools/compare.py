@@ -17,7 +17,16 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from sgpose.comparison import Arm, Study, compare, read_records, read_study, write_report
+from sgpose.comparison import (
+    Arm,
+    Study,
+    best_metric,
+    compare,
+    read_records,
+    read_study,
+    records_of,
+    write_report,
+)
 
 
 def read_arguments(arguments: list[str]) -> tuple[Study, argparse.Namespace]:
@@ -30,7 +39,9 @@ def read_arguments(arguments: list[str]) -> tuple[Study, argparse.Namespace]:
     parser.add_argument("--out", default="work_dirs/compare", help="records and report")
     parser.add_argument("--work-dir", help="checkpoints and logs; OUT if not given")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--metric", default="PCK", help="name of the test metric that is compared")
+    parser.add_argument(
+        "--metric", help="test metric that is compared; by default the first config's save_best"
+    )
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
     parser.add_argument("--jobs", type=int, default=1, help="how many runs at a time")
     parser.add_argument("--report-only", action="store_true", help="train nothing")
@@ -46,7 +57,7 @@ def read_arguments(arguments: list[str]) -> tuple[Study, argparse.Namespace]:
         Arm(name, config, args.cfg_options, tuple(args.seeds))
         for name, config in zip(names, args.configs)
     ]
-    return Study(tuple(arms), args.metric), args
+    return Study(tuple(arms), args.metric or best_metric(args.configs[0])), args
 
 
 def main() -> None:
@@ -54,10 +65,10 @@ def main() -> None:
     failed = []
     if not args.report_only:
         failed = compare(study, args.out, args.work_dir, args.jobs, report=_print)
-    records = read_records(Path(args.out) / "runs.jsonl")
+    runs = records_of(study, read_records(Path(args.out) / "runs.jsonl"))
     given = [argument for argument in sys.argv[1:] if argument != "--report-only"]
-    command = shlex.join(["tools/compare.py", *given])
-    _print(f"report: {write_report(study, records, args.out, command)}")
+    command = shlex.join(["python", "tools/compare.py", *given])
+    _print(f"report: {write_report(study, runs, args.out, command)}")
     if failed:
         sys.exit(f"{len(failed)} runs failed; the others are in the report")
 

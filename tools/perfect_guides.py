@@ -49,10 +49,11 @@ def test_with_maps(cfg: Config, perfect: bool) -> dict[str, float]:
 
 
 def prepare(cfg: Config) -> Config:
-    """Let the test set carry the masks, and test without flipping."""
+    """Let the test set carry the masks of annotated persons, and test without flipping."""
     encoder = next(
         t.encoder for t in cfg.train_dataloader.dataset.pipeline if t.type == "GenerateTarget"
     )
+    cfg.test_dataloader.dataset.bbox_file = None  # a detector's boxes have no keypoints
     cfg.test_dataloader.dataset.pipeline.insert(-1, dict(type="GenerateTarget", encoder=encoder))
     cfg.model.test_cfg.flip_test = False
     return cfg

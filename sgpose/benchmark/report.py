@@ -20,13 +20,15 @@ HEADINGS = {
 }
 INTRODUCTION = """# Benchmark
 
-Written by `make bench`; do not edit. The lines of one block are measured in turns in one process,
-with random weights, each after a pause in which the threads of the one before fall asleep. A value
-is the median; a ratio is the median over the rounds of the value by that of the block's first line
-in the same round, with the quartiles in brackets. "Processor" is the same ratio of processor time,
-which other work on the machine disturbs less. "Load" is the load average of one minute. A star
-marks what was measured while the load was above the number of cores: others ran, and such figures
-are spoilt, most of all where threads wait for each other. No target counts as met by them.
+Written by `tools/benchmark.py`, all of it by `make bench`; do not edit. The lines of one block are
+measured in turns in one process, with random weights, each after a pause in which the threads of
+the one before fall asleep. A value is the median; a ratio is the median over the rounds of the
+value by that of the block's first line in the same round, with the quartiles in brackets where
+there were three rounds or more. "Processor" is the same ratio of processor time, which other work
+on the machine disturbs less. "Load" is the load average of one minute; the benchmark's own threads
+bring it up to the number of cores. A star marks what was measured while it was more than half above
+that: others ran, and such figures are spoilt, most of all where threads wait for each other. No
+target counts as met by them, nor by fewer than five rounds.
 """
 
 
@@ -50,6 +52,7 @@ class Target:
 
 
 OURS = "SegmentationTarget: heatmaps and mask"
+MIN_ROUNDS = 5
 TARGETS = (
     Target("encode", "17 keypoints, 64x48", OURS, "<=", 0.4, "heatmaps and mask, COCO, 64x48"),
     Target("step", "W32 256x192, batch 4, 1 thread", "SG-HRNet", "<=", 1.03, "training step, W32"),
@@ -112,6 +115,10 @@ def is_disturbed(case: dict) -> bool:
     return case["loadavg"][0] > case["cores"] + 0.5
 
 
+def _counts(case: dict) -> bool:
+    return case["rounds"] >= MIN_ROUNDS and not is_disturbed(case)
+
+
 def _starred(case: dict | None, candidate: str) -> str:
     if case is None:
         return "-"
@@ -131,9 +138,9 @@ def _targets(runs: Sequence[dict]) -> list[str]:
     lines.append("|---|---|" + "---|" * len(runs) + "---|")
     for target in TARGETS:
         cases = [_find(run, target.section, target.case) for run in runs]
-        found = [(ratio(c, target.candidate)[1], is_disturbed(c)) for c in cases if c]
-        met = [SIGN[target.sign](x, target.bound) for x, disturbed in found if not disturbed]
-        verdict = f"{sum(met)} of {len(met)} runs" if met else "not measured undisturbed"
+        found = [ratio(c, target.candidate)[1] for c in cases if c and _counts(c)]
+        met = [SIGN[target.sign](value, target.bound) for value in found]
+        verdict = f"{sum(met)} of {len(met)} runs" if met else "not measured well enough"
         cells = " | ".join(_starred(case, target.candidate) for case in cases)
         lines.append(f"| {target.text} | {target.sign} {target.bound:g} | {cells} | {verdict} |")
     return lines
@@ -151,15 +158,15 @@ def _machines(runs: Sequence[dict]) -> list[str]:
 def _table(runs: Sequence[dict], section: str, names: Sequence[str]) -> list[str]:
     columns = ("value", "ratio", "processor")
     head = " | ".join(f"run {i + 1}: {column}" for i in range(len(runs)) for column in columns)
-    loads = " | ".join(f"load {i + 1}" for i in range(len(runs)))
-    lines = [f"| | {head} | {loads} |", "|---|" + "---|" * (len(columns) + 1) * len(runs)]
+    ends = " | ".join(f"rounds, load {i + 1}" for i in range(len(runs)))
+    lines = [f"| | {head} | {ends} |", "|---|" + "---|" * (len(columns) + 1) * len(runs)]
     for name in names:
         cases = [_find(run, section, name) for run in runs]
         some = next(case for case in cases if case)
         lines.append(f"| **{name}** |" + " |" * (len(columns) + 1) * len(runs))
         for candidate in some["candidates"]:
             cells = [cell for case in cases for cell in _cells(case, candidate)]
-            cells += [_load(case) if case else "-" for case in cases]
+            cells += [_circumstances(case) if case else "-" for case in cases]
             lines.append(f"| {candidate} | " + " | ".join(cells) + " |")
     return lines
 
@@ -170,17 +177,18 @@ def _cells(case: dict | None, candidate: str) -> list[str]:
     own = case["candidates"][candidate]
     low, middle, high = ratio(case, candidate)
     timed = case["unit"] == "ms"
+    spread = timed and case["rounds"] >= 3
     processor = own["cpu_ratio"][1]
     processor = 1 / processor if case["section"] == "persons" else processor
     return [
         _value(case, own["value"][1]),
-        f"{middle:.3g} ({low:.3g}, {high:.3g})" if timed else f"{middle:.3g}",
+        f"{middle:.3g} ({low:.3g}, {high:.3g})" if spread else f"{middle:.3g}",
         f"{processor:.3g}" if timed else "-",
     ]
 
 
-def _load(case: dict) -> str:
-    return f"{case['loadavg'][0]:.1f}" + "*" * is_disturbed(case)
+def _circumstances(case: dict) -> str:
+    return f"{case['rounds']}, {case['loadavg'][0]:.1f}" + "*" * is_disturbed(case)
 
 
 def _value(case: dict, value: float) -> str:

@@ -87,7 +87,8 @@ def limb_capsules(
     if len(ends) and not 0 <= ends.min() <= ends.max() < len(keypoints):
         raise ValueError(
             f"links go from keypoint {ends.min()} to {ends.max()}, there are {len(keypoints)} "
-            "keypoints, counted from 0: look at skeleton_info in the dataset's metainfo"
+            "keypoints, counted from 0: look at skeleton_info in the dataset's metainfo, and where "
+            "a CombinedDataset converts keypoints give SegmentationTarget(links=...)"
         )
     width, height = size
     maps = np.zeros((len(ends), height, width), dtype=np.float32)
@@ -137,9 +138,13 @@ class SegmentationTarget(BaseKeypointCodec):
             (SimCC, regression). Defaults to the wrapped codec's ``heatmap_size``.
         parts (str): ``'keypoints'`` (the paper) or ``'limbs'``. Limbs are the ``skeleton_links``
             of the dataset's metainfo, in their order. Defaults to ``'keypoints'``.
+        links (list, optional): The limbs, pairs of indices of keypoints, instead of the
+            dataset's. A ``CombinedDataset`` needs it: MMPose converts the keypoints of its parts
+            there, and leaves their skeletons as they were.
 
     Raises:
-        ValueError: If the radius is not positive, ``parts`` is neither, the codec has no heatmap
+        ValueError: If the radius is not positive, ``parts`` is neither, links are given and no
+            limbs asked for, the codec has no heatmap
             size and no mask size is given, or a mask size is given that differs from the codec's
             heatmap size.
     """
@@ -150,6 +155,7 @@ class SegmentationTarget(BaseKeypointCodec):
         radius: float = 5.0,
         mask_size: tuple[int, int] | None = None,
         parts: str = "keypoints",
+        links: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
         _check_radius(radius)
@@ -160,9 +166,12 @@ class SegmentationTarget(BaseKeypointCodec):
         self.mask_size, self.scale_factor = _mask_geometry(self.codec, mask_size)
 
         self.parts = parts
+        if links is not None and parts != "limbs":
+            raise ValueError(f"links are limbs: they need parts='limbs', got parts={parts!r}")
+        self.links = links
 
         self.auxiliary_encode_keys = set(self.codec.auxiliary_encode_keys)
-        if parts == "limbs":
+        if parts == "limbs" and links is None:
             self.auxiliary_encode_keys.add("skeleton_links")
         self.instance_mapping_table = self.codec.instance_mapping_table
         self.label_mapping_table = self.codec.label_mapping_table
@@ -181,7 +190,8 @@ class SegmentationTarget(BaseKeypointCodec):
             keypoints: (N, K, D) coordinates in pixels of the input image; the first two
                 dimensions are x and y.
             keypoints_visible: (N, K) visibilities. Defaults to all visible.
-            skeleton_links: L pairs of keypoint indices, needed for ``parts='limbs'``.
+            skeleton_links: L pairs of keypoint indices, needed for ``parts='limbs'`` without
+                ``links``.
             kwargs: The wrapped codec's auxiliary items.
 
         Returns:
@@ -206,13 +216,14 @@ class SegmentationTarget(BaseKeypointCodec):
             )
             encoded["segmentation"] = discs[None]
         else:
-            if not skeleton_links:
+            links = self.links or skeleton_links
+            if not links:
                 raise ValueError(
                     "parts='limbs' draws the dataset's skeleton, and its metainfo has none: add "
                     "skeleton_info to the metainfo, or use parts='keypoints'"
                 )
             persons = [
-                limb_capsules(*person, skeleton_links, self.mask_size, self.radius)
+                limb_capsules(*person, links, self.mask_size, self.radius)
                 for person in zip(points, keypoints_visible)
             ]
             encoded["segmentation"] = np.max(persons, axis=0)

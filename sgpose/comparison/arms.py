@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
+from mmengine.config import Config
 
 STUDY_KEYS = {"arms", "seeds", "options", "metric", "tests"}
 ARM_KEYS = {"config", "options", "seeds"}
+#: The parts of a config that a further test builds anew.
+TEST_PARTS = {"test_dataloader", "test_evaluator"}
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,12 @@ class Study:
     Args:
         arms: The arms, the baseline first.
         metric: Name of the test metric, as MMPose's evaluator reports it.
-        tests: Further tests of every trained arm: name to the options that are set for it.
+        tests: Further tests of every trained arm: name to the options of ``test_dataloader`` and
+            ``test_evaluator`` that are set for it.
     """
 
     arms: tuple[Arm, ...]
-    metric: str = "PCK"
+    metric: str
     tests: dict[str, dict] = field(default_factory=dict)
 
 
@@ -47,10 +51,12 @@ def read_study(path: str | Path) -> Study:
 
     ``arms`` maps names to ``config`` and, if need be, ``options`` and ``seeds``; the study's own
     ``options`` and ``seeds`` hold for all arms, and an arm's come on top. ``metric`` names the
-    metric that is compared, ``tests`` maps names of further tests to the options that each sets.
+    metric that is compared, by default that of :func:`best_metric`; ``tests`` maps names of further
+    tests to the options that each sets.
 
     Raises:
-        ValueError: If a key is unknown, an arm has no config, or there is no arm.
+        ValueError: If a key is unknown, an arm has no config, there is no arm, or a further test
+            sets what tests do not build anew.
     """
     given = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     _check_keys(f"{path}", given, STUDY_KEYS)
@@ -64,7 +70,30 @@ def read_study(path: str | Path) -> Study:
         arms.append(Arm(str(name), arm["config"], options, seeds))
     if not arms:
         raise ValueError(f"{path} has no arms: add `arms:` with one config or more")
-    return Study(tuple(arms), given.get("metric", "PCK"), given.get("tests") or {})
+    tests = given.get("tests") or {}
+    for name, options in tests.items():
+        if vain := {key for key in options if key.partition(".")[0] not in TEST_PARTS}:
+            raise ValueError(
+                f"test {name} in {path} sets {sorted(vain)}, which would change nothing: a further "
+                f"test sets options of {sorted(TEST_PARTS)}; for others add an arm"
+            )
+    return Study(tuple(arms), given.get("metric") or best_metric(arms[0].config), tests)
+
+
+def best_metric(config: str) -> str:
+    """Return the metric by which a config keeps its best checkpoint (``save_best``).
+
+    Raises:
+        ValueError: If it names none, or not one.
+    """
+    hooks = Config.fromfile(config).get("default_hooks") or {}
+    metric = (hooks.get("checkpoint") or {}).get("save_best")
+    if not isinstance(metric, str) or metric == "auto":
+        raise ValueError(
+            f"{config} names no single metric to keep the best checkpoint by (save_best is "
+            f"{metric!r}): name the one to compare with --metric, or as `metric:` in a study"
+        )
+    return metric
 
 
 def _check_keys(where: str, given, known: set[str]) -> None:

@@ -9,9 +9,11 @@ from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 
+from ..visualization.curves import read_scalars
+
 PACKAGES = ("sgpose", "mmpose", "mmengine", "mmcv", "mmdet", "torch", "numpy")
 #: What says where and how a run is kept, not what is trained.
-UNHASHED = ("work_dir", "resume", "load_from", "launcher", "randomness", "filename")
+UNHASHED = ("work_dir", "resume", "launcher", "randomness", "filename")
 
 
 def config_hash(cfg: dict) -> str:
@@ -20,6 +22,8 @@ def config_hash(cfg: dict) -> str:
     The seed and the place of the results are left out.
     """
     kept = {key: value for key, value in cfg.items() if key not in UNHASHED}
+    if kept.get("load_from") is None:  # a config that names none is the same
+        kept.pop("load_from", None)
     text = json.dumps(kept, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
@@ -62,11 +66,7 @@ def read_curve(work_dir: str | Path, metric: str) -> list[tuple[int, float]]:
     """
     curve = {}
     for log in sorted(Path(work_dir).glob("*/vis_data/scalars.json")):
-        for line in log.read_text(encoding="utf-8").splitlines():
-            try:
-                scalars = json.loads(line)
-            except json.JSONDecodeError:  # the last line of a process that was killed
-                continue
+        for scalars in read_scalars(log):
             if metric in scalars and "step" in scalars:
                 curve[int(scalars["step"])] = float(scalars[metric])
     return sorted(curve.items())

@@ -1,7 +1,6 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -11,18 +10,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from .arms import Study
+from .runs import has_test
 from .statistics import PairedDifference, epochs_to_reach, paired_difference
 
 PER_KEYPOINT = "pck/"
 ERRORS = "errors/"
 
 
-def write_report(study: Study, records: Sequence[dict], out: str | Path, command: str) -> Path:
+def write_report(
+    study: Study, runs: dict[str, dict[int, dict]], out: str | Path, command: str
+) -> Path:
     """Write ``report.md`` with its plots into a folder.
 
     Args:
         study: The arms, the baseline first.
-        records: The records of their runs; those of other arms are left out.
+        runs: The records of their runs by arm and seed, see :func:`records_of`.
         out: The folder.
         command: The command that made the records, as it stands in the report.
 
@@ -34,7 +36,6 @@ def write_report(study: Study, records: Sequence[dict], out: str | Path, command
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    runs = {arm.name: _by_seed(records, arm.name) for arm in study.arms}
     baseline = study.arms[0].name
     if not runs[baseline]:
         raise ValueError(f"no run of the baseline {baseline!r} is recorded yet")
@@ -43,8 +44,8 @@ def write_report(study: Study, records: Sequence[dict], out: str | Path, command
     sections = [
         f"# Comparison by {metric}",
         f"`{command}`",
-        "Metrics in points (per cent). Differences are paired by seed with the first row; in "
-        "brackets their 95 % confidence interval (Student).",
+        "Metrics in points: of what is a fraction, per cent. Differences are paired by "
+        "seed with the first row; in brackets their 95 % confidence interval (Student).",
         summary_table(runs, baseline),
         _picture(_plot_differences(runs, baseline), out / "differences.png", "paired differences"),
         further_tests_table(runs, baseline, study),
@@ -65,14 +66,14 @@ def summary_table(runs: dict[str, dict[int, dict]], baseline: str) -> str:
     """Return a Markdown table: mean, spread over seeds and paired difference of each arm."""
     rows = [["arm", "seeds", "mean", "sd", "difference", "parameters", "minutes"]]
     for name, seeds in runs.items():
-        values = 100 * np.array([run["value"] for run in seeds.values()])
+        values = scale(runs) * np.array([run["value"] for run in seeds.values()])
         rows.append(
             [
                 name,
                 str(len(values)),
                 f"{values.mean():.2f}",
                 f"{values.std(ddof=1):.2f}" if len(values) > 1 else "-",
-                "-" if name == baseline else _text(difference(seeds, runs[baseline])),
+                "-" if name == baseline else _text(difference(seeds, runs[baseline], scale(runs))),
                 f"{next(iter(seeds.values()))['parameters'] / 1e6:.3f} M",
                 f"{np.mean([run['seconds'] for run in seeds.values()]) / 60:.1f}",
             ]
@@ -82,17 +83,22 @@ def summary_table(runs: dict[str, dict[int, dict]], baseline: str) -> str:
 
 def further_tests_table(runs: dict[str, dict[int, dict]], baseline: str, study: Study) -> str:
     """Return a Markdown table of the further tests: means, and paired differences behind them."""
-    keys = [f"{test}/{study.metric}" for test in study.tests]
-    if not keys:
+    if not study.tests:
         return ""
-    rows = [["arm", *study.tests]]
-    for name, seeds in runs.items():
-        row = [name]
-        for key in keys:
-            mean = 100 * np.mean([run["metrics"][key] for run in seeds.values()])
-            found = difference(seeds, runs[baseline], key)
+    rows = [["arm", *study.tests], *([name] for name in runs)]
+    for test in study.tests:
+        key = f"{test}/{study.metric}"
+        tested = {
+            name: {seed: run for seed, run in seeds.items() if has_test(run, study, test)}
+            for name, seeds in runs.items()
+        }
+        for row, (name, seeds) in zip(rows[1:], tested.items()):
+            if not seeds:
+                row.append("-")
+                continue
+            mean = scale(runs) * np.mean([run["metrics"][key] for run in seeds.values()])
+            found = difference(seeds, tested[baseline], scale(runs), key)
             row.append(f"{mean:.2f}" + ("" if name == baseline else f" ({_text(found)})"))
-        rows.append(row)
     return _table(rows)
 
 
@@ -106,7 +112,7 @@ def keypoint_table(runs: dict[str, dict[int, dict]], baseline: str) -> str:
         key = PER_KEYPOINT + keypoint
         mean = 100 * np.mean([run["metrics"][key] for run in runs[baseline].values()])
         others = [
-            _text(difference(seeds, runs[baseline], key))
+            _text(difference(seeds, runs[baseline], 100, key))
             for name, seeds in runs.items()
             if name != baseline
         ]
@@ -119,9 +125,9 @@ def half_time_table(runs: dict[str, dict[int, dict]], baseline: str) -> str:
     rows = [["arm", "it needs for the baseline's half-time value", "the baseline needs for its"]]
     reference = mean_curve(runs[baseline])
     for name, seeds in runs.items():
-        if name == baseline:
-            continue
         curve = mean_curve(seeds)
+        if name == baseline or not curve or not reference:
+            continue
         rows.append(
             [
                 name,
@@ -140,28 +146,42 @@ def errors_table(runs: dict[str, dict[int, dict]]) -> str:
         return ""
     rows = [["arm", *(key[len(ERRORS) :] for key in types)]]
     for name, seeds in runs.items():
-        shares = [np.mean([run["metrics"][key] for run in seeds.values()]) for key in types]
+        shares = [
+            np.mean([run["metrics"].get(key, np.nan) for run in seeds.values()]) for key in types
+        ]
         rows.append([name, *(f"{100 * share:.1f}" for share in shares)])
     return _table(rows)
 
 
 def difference(
-    ours: dict[int, dict], baseline: dict[int, dict], key: str | None = None
+    ours: dict[int, dict], baseline: dict[int, dict], factor: float, key: str | None = None
 ) -> PairedDifference | None:
-    """Return the paired difference, in points, over the seeds that both arms have; None if none.
+    """Return the paired difference over the seeds that both arms have; None if there is none.
 
     Args:
         ours: Records of an arm by seed.
         baseline: Records of the baseline by seed.
+        factor: By which values are multiplied to be points, see :func:`scale`.
         key: Name of a metric; the study's own if None.
     """
-    seeds = sorted(set(ours) & set(baseline))
+    pick = (lambda run: run["value"]) if key is None else (lambda run: run["metrics"].get(key))
+    seeds = [
+        seed
+        for seed in sorted(set(ours) & set(baseline))
+        if pick(ours[seed]) is not None and pick(baseline[seed]) is not None
+    ]
     if not seeds:
         return None
-    pick = (lambda run: run["value"]) if key is None else (lambda run: run["metrics"][key])
     return paired_difference(
-        [100 * pick(ours[seed]) for seed in seeds], [100 * pick(baseline[seed]) for seed in seeds]
+        [factor * pick(ours[seed]) for seed in seeds],
+        [factor * pick(baseline[seed]) for seed in seeds],
     )
+
+
+def scale(runs: dict[str, dict[int, dict]]) -> float:
+    """Return the factor to points: 100 if no value of the study's metric exceeds 1, else 1."""
+    values = [abs(run["value"]) for seeds in runs.values() for run in seeds.values()]
+    return 100 if max(values) <= 1 else 1
 
 
 def mean_curve(seeds: dict[int, dict]) -> list[tuple[int, float]]:
@@ -169,10 +189,6 @@ def mean_curve(seeds: dict[int, dict]) -> list[tuple[int, float]]:
     curves = [{int(epoch): value for epoch, value in run["curve"]} for run in seeds.values()]
     epochs = sorted(set.intersection(*(set(curve) for curve in curves)))
     return [(epoch, float(np.mean([curve[epoch] for curve in curves]))) for epoch in epochs]
-
-
-def _by_seed(records: Sequence[dict], arm: str) -> dict[int, dict]:
-    return {r["seed"]: r for r in sorted(records, key=lambda r: r["seed"]) if r["arm"] == arm}
 
 
 def _keypoints(seeds: dict[int, dict]) -> list[str]:
@@ -214,7 +230,7 @@ def _plot_differences(runs: dict[str, dict[int, dict]], baseline: str) -> plt.Fi
     names = [name for name in runs if name != baseline]
     figure, axes = plt.subplots(figsize=(7, 0.45 * len(names) + 1.2))
     for row, name in enumerate(names):
-        found = difference(runs[name], runs[baseline])
+        found = difference(runs[name], runs[baseline], scale(runs))
         if found is None:
             continue
         reach = [[found.mean - found.low], [found.high - found.mean]]

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 
 import sgpose
 
@@ -45,8 +45,10 @@ def run(job: dict) -> dict:
     identity = config_hash(cfg.to_dict())
     cfg.work_dir = job["work_dir"]
     cfg.randomness = dict(cfg.get("randomness") or {}, seed=job["seed"])
-    cfg.resume = True
-    cfg.test_evaluator = _with_details(cfg.test_evaluator)
+    cfg.resume = find_latest_checkpoint(cfg.work_dir) is not None
+    if cfg.resume:  # else MMEngine would resume what it is told to load
+        cfg.load_from = None
+    cfg.test_evaluator = _evaluators(cfg)
 
     runner = Runner.from_cfg(cfg)
     runner.train()
@@ -56,7 +58,7 @@ def run(job: dict) -> dict:
         loop = dict(
             type="TestLoop",
             dataloader=variant.test_dataloader,
-            evaluator=_with_details(variant.test_evaluator),
+            evaluator=_evaluators(variant),
         )
         found = runner.build_test_loop(loop).run()
         metrics.update({f"{name}/{key}": value for key, value in found.items()})
@@ -72,6 +74,7 @@ def run(job: dict) -> dict:
         config_hash=identity,
         seed=job["seed"],
         metric=job["metric"],
+        tests=job["tests"],
         value=metrics[job["metric"]],
         metrics=metrics,
         curve=read_curve(cfg.work_dir, job["metric"]),
@@ -84,9 +87,15 @@ def run(job: dict) -> dict:
     )
 
 
-def _with_details(evaluators) -> list:
-    """Add the PCK of each keypoint and the types of errors to what a config evaluates."""
-    evaluators = list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
+def _evaluators(cfg: Config) -> list:
+    """Add the PCK of each keypoint and the types of errors to what a config's test evaluates.
+
+    Both need annotated persons, which boxes of a detector are not.
+    """
+    given = cfg.test_evaluator
+    evaluators = list(given) if isinstance(given, (list, tuple)) else [given]
+    if cfg.test_dataloader.dataset.get("bbox_file"):
+        return evaluators
     return [*evaluators, dict(type="PerKeypointPCK"), dict(type="KeypointErrorTypes")]
 
 

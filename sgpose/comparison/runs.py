@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
@@ -95,23 +95,42 @@ def compare(
 def pending_runs(study: Study, records: list[dict], work_dir: Path) -> Iterator[Run]:
     """Yield the runs of which there is no record: every arm's first seed, then the second, ...
 
-    A record counts if it is of the same config with the same options and seed, whatever the arm's
-    name, and holds all further tests. One that lacks a test is tested again, not trained again.
+    What lacks the study's metric or one of its tests is tested again, not trained again.
     """
-    done = {
-        (record["config_hash"], record["seed"])
-        for record in records
-        if set(study.tests) <= {name.partition("/")[0] for name in record["metrics"]}
-    }
-    hashes = {
-        arm.name: config_hash(load_config(arm.config, arm.options).to_dict()) for arm in study.arms
-    }
+    done = records_of(study, records)
     for index in range(max(len(arm.seeds) for arm in study.arms)):
         for arm in study.arms:
-            if index < len(arm.seeds) and (hashes[arm.name], arm.seeds[index]) not in done:
+            if index >= len(arm.seeds):
+                continue
+            seed = arm.seeds[index]
+            record = done[arm.name].get(seed)
+            if record is None or not all(has_test(record, study, test) for test in study.tests):
                 name = re.sub(r"\W+", "-", arm.name)
-                folder = work_dir / f"{name}-{hashes[arm.name]}" / f"seed_{arm.seeds[index]}"
-                yield Run(arm, arm.seeds[index], folder)
+                yield Run(arm, seed, work_dir / f"{name}-{arm_hash(arm)}" / f"seed_{seed}")
+
+
+def records_of(study: Study, records: Sequence[dict]) -> dict[str, dict[int, dict]]:
+    """Return the records of a study by arm and seed, the latest of each.
+
+    A record belongs to an arm, whatever the arm's name was, if it is of the same config with the
+    same options, one of the arm's seeds and the study's metric.
+    """
+    found: dict[str, dict[int, dict]] = {}
+    for arm in study.arms:
+        own = (arm_hash(arm), study.metric)
+        by_seed = {r["seed"]: r for r in records if (r["config_hash"], r["metric"]) == own}
+        found[arm.name] = {seed: by_seed[seed] for seed in sorted(arm.seeds) if seed in by_seed}
+    return found
+
+
+def has_test(record: dict, study: Study, test: str) -> bool:
+    """Whether a record holds a further test of a study, with the same options."""
+    return record["tests"].get(test) == study.tests[test]
+
+
+def arm_hash(arm: Arm) -> str:
+    """Return what stands for an arm's config and options in records and names of folders."""
+    return config_hash(load_config(arm.config, arm.options).to_dict())
 
 
 def _execute(run: Run, study: Study, threads: int, report: Callable[[str], None]) -> dict:

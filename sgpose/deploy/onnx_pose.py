@@ -63,9 +63,9 @@ class OnnxPose:
         path: The ONNX file.
         flip_test: Whether to average with the mirrored crop. Defaults to what the model's test
             settings say, or to what was exported into the graph.
-        threads: Number of threads. Defaults to one per core. On the CPU each takes a part of the
-            persons; one person's network runs on all of them. More than one keep the weights
-            twice in memory.
+        threads: Number of threads. Defaults to one per core that the process may use. On the CPU
+            each takes a part of the persons; where there are fewer persons than threads, all work
+            on the same. More than one keep the weights twice in memory.
         max_batch: Crops that a thread's network sees at once, mirrored ones among them.
         providers: Execution providers of ONNX Runtime.
 
@@ -92,7 +92,7 @@ class OnnxPose:
         if max_batch < 1:
             raise ValueError(f"max_batch must be 1 or more, got {max_batch}")
         on_cpu = list(providers[:1]) == ["CPUExecutionProvider"]
-        self._threads = (threads or os.cpu_count() or 1) if on_cpu else 1
+        self._threads = (threads or _usable_cores()) if on_cpu else 1
         self._session = _open(Path(path), threads, providers)
         self._session_of_one_thread = (
             _open(Path(path), 1, providers) if self._threads > 1 else self._session
@@ -179,9 +179,11 @@ class OnnxPose:
 
     def _infer_batches(self, crops: np.ndarray, names: list[str]) -> list[tuple]:
         """Run the network on the crops in batches and decode them, on the CPU at the same time."""
-        step = min(self._persons_at_once, math.ceil(len(crops) / self._threads))
+        together = self._threads == 1 or len(crops) < self._threads
+        step = len(crops) if together else math.ceil(len(crops) / self._threads)
+        step = min(self._persons_at_once, step)
         batches = [crops[i : i + step] for i in range(0, len(crops), step)]
-        if self._threads == 1 or len(batches) == 1:
+        if together:
             return [self._infer_batch(self._session, names, batch) for batch in batches]
         infer = partial(self._infer_batch, self._session_of_one_thread, names)
         with ThreadPoolExecutor(self._threads - 1) as executor:
@@ -224,6 +226,12 @@ class OnnxPose:
         if self.spec.output == "simcc":
             return decode_simcc(outputs["simcc_x"], outputs["simcc_y"], codec["split_ratio"])
         return decode_heatmaps(outputs["heatmaps"], codec, self.spec.input_size)
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _open(

@@ -53,7 +53,7 @@ def error_types(
         ~visible,
         distance[own, own] < thr,
         (twin != own) & visible[twin] & (distance[own, twin] < near),
-        (distance[:, visible] < near).any(axis=1),
+        ((distance < near) & visible & (own != own[:, None])).any(axis=1),
         (to_limb < limb_radius).any(axis=1),
     ]
     return np.select(conditions, [-1, 0, 1, 2, 3], default=4)

@@ -37,6 +37,17 @@ class Run:
     validation: dict[str, tuple[list[float], list[float]]]
 
 
+def read_scalars(path: Path) -> list[dict]:
+    """Read the records of one ``scalars.json``, without a line that a killed process cut off."""
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return records
+
+
 def read_run(path: Path) -> Run:
     """Read a run; what a resumed run wrote anew takes the place of what it wrote before.
 
@@ -57,7 +68,7 @@ def read_run(path: Path) -> Run:
     training: dict[int, dict] = {}
     validation: dict[int, dict] = {}
     for file in files:
-        records = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
+        records = read_scalars(file)
         train = [r for r in records if "lr" in r]
         if train and len(files) > 1:
             resumed = min(r["step"] for r in train)

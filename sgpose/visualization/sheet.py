@@ -136,6 +136,9 @@ def _wrap(text: str, size: int, width: int, bold: bool) -> list[str]:
 
 
 def _cut(text: str, size: int, width: int) -> str:
-    while font(size).getlength(text) > width:
-        text = text[:-2] + "…"
-    return text
+    """Shorten a line to a width; nothing is left where not even the ellipsis has room."""
+    if font(size).getlength(text) <= width:
+        return text
+    while text and font(size).getlength(text + "…") > width:
+        text = text[:-1]
+    return text and text + "…"

@@ -14,7 +14,8 @@ def case(section, name, candidate, ratio, **kwargs):
         )
 
     return dict(
-        dict(section=section, name=name, unit="ms", persons=None, cores=2, loadavg=[0.5, 0, 0]),
+        dict(section=section, name=name, unit="ms", persons=None, cores=2, rounds=5),
+        loadavg=[0.5, 0, 0],
         candidates={"baseline": quartiles(1.0), candidate: quartiles(ratio)},
         **kwargs,
     )
@@ -40,7 +41,7 @@ def test_a_target_is_met_below_or_above_its_bound():
 
 def test_what_was_not_measured_is_neither_met_nor_missed():
     empty = dict(machine={}, cases=[])
-    assert all("| not measured undisturbed |" in line for line in target_lines(markdown([empty])))
+    assert all("| not measured well enough |" in line for line in target_lines(markdown([empty])))
     assert all("| 1 of 1 runs |" in line for line in target_lines(markdown([empty, run(0.5)])))
 
 
@@ -48,9 +49,18 @@ def test_a_busy_machine_meets_no_target():
     busy = run(0.5)
     for own in busy["cases"]:
         own["loadavg"][0] = 2.6
-    assert all("* | not measured undisturbed |" in line for line in target_lines(markdown([busy])))
+    assert all("* | not measured well enough |" in line for line in target_lines(markdown([busy])))
     assert all(line.endswith("1 of 1 runs |") for line in target_lines(markdown([busy, run(0.5)])))
-    assert "| 2.6* |" in markdown([busy])
+    assert "| 5, 2.6* |" in markdown([busy])
+
+
+def test_few_rounds_meet_no_target_and_have_no_quartiles():
+    hasty = run(0.5)
+    for own in hasty["cases"]:
+        own["rounds"] = 4
+    assert all(" | not measured well enough |" in line for line in target_lines(markdown([hasty])))
+    few = dict(case("encode", "a", "ours", 0.5), rounds=2)
+    assert "| ours | 0.5 ms | 0.5 | 0.5 | 2, 0.5 |" in markdown([dict(machine={}, cases=[few])])
 
 
 def test_throughput_is_the_inverse_of_time():
@@ -66,7 +76,9 @@ def test_a_page_holds_all_runs(tmp_path):
     assert plot.read_bytes().startswith(b"\x89PNG")
     (line,) = (line for line in page.read_text().splitlines() if line.startswith("| ours |"))
     first_run = "0.5 ms | 0.5 (0.45, 0.625) | 0.5"
-    assert line == f"| ours | {first_run} | 0.25 ms | 0.25 (0.225, 0.312) | 0.25 | 0.5 | 0.5 |"
+    assert (
+        line == f"| ours | {first_run} | 0.25 ms | 0.25 (0.225, 0.312) | 0.25 | 5, 0.5 | 5, 0.5 |"
+    )
 
 
 def test_there_must_be_a_run(tmp_path):

@@ -259,6 +259,19 @@ def test_limbs_of_several_persons_come_from_the_skeleton():
     np.testing.assert_array_equal(found["heatmaps"], plain["heatmaps"])
 
 
+def test_links_that_are_given_take_the_place_of_the_datasets():
+    codec = build(MSRA, radius=2.0, parts="limbs", links=[(2, 0)])
+    assert codec.auxiliary_encode_keys == set()
+    keypoints = np.array([[[8.0, 8], [80, 8], [8, 80]]])
+    found = codec.encode(keypoints, np.ones((1, 3)), skeleton_links=[(0, 1), (0, 2)])
+    expected = limb_capsules(keypoints[0] / 4, np.ones(3), [(2, 0)], MAP, 2.0)
+    np.testing.assert_array_equal(found["segmentation"], expected)
+    with pytest.raises(ValueError, match="links are limbs: they need parts='limbs'"):
+        build(MSRA, links=[(2, 0)])
+    with pytest.raises(ValueError, match=r"CombinedDataset .* SegmentationTarget\(links=...\)"):
+        build(MSRA, parts="limbs", links=[(0, 3)]).encode(keypoints, np.ones((1, 3)))
+
+
 def test_limbs_need_a_skeleton_and_parts_a_known_name():
     with pytest.raises(ValueError, match="metainfo has none: add skeleton_info"):
         build(MSRA, parts="limbs").encode(np.ones((1, 3, 2)), np.ones((1, 3)), skeleton_links=[])

@@ -7,8 +7,17 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+import torch
 
-from sgpose.comparison import Arm, Study, compare, read_records, read_study, write_report
+from sgpose.comparison import (
+    Arm,
+    Study,
+    compare,
+    read_records,
+    read_study,
+    records_of,
+    write_report,
+)
 from sgpose.comparison.records import append_record, config_hash, read_curve, read_seconds
 from sgpose.comparison.report import (
     errors_table,
@@ -17,8 +26,9 @@ from sgpose.comparison.report import (
     keypoint_table,
     summary_table,
 )
-from sgpose.comparison.run import load_config
-from sgpose.comparison.runs import pending_runs
+from sgpose.comparison.run import _evaluators, load_config
+from sgpose.comparison.run import run as train_and_test
+from sgpose.comparison.runs import arm_hash, pending_runs
 from sgpose.datasets import write_toy_people
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +45,28 @@ def record(arm, seed, value, curve=((1, 0.1), (2, 0.2), (4, 0.4)), **keypoints):
         parameters=1_280_000,
         seconds=120.0,
         config_hash="",
+        metric="PCK",
+        tests={},
     )
+
+
+def tiny_options(data: Path) -> dict:
+    """Draw toy people; return the options with which a toy config trains one epoch on them."""
+    write_toy_people(data, num_train=4, num_val=2)
+    annotations = str(data / "annotations/person_keypoints_val.json")
+    options = {
+        "train_cfg.max_epochs": 1,
+        "train_cfg.val_interval": 1,
+        "train_dataloader.batch_size": 2,
+        "val_evaluator.ann_file": annotations,
+        "test_evaluator.ann_file": annotations,
+    }
+    for part in ("train", "val", "test"):
+        loader = f"{part}_dataloader"
+        options[f"{loader}.num_workers"] = 0
+        options[f"{loader}.persistent_workers"] = False
+        options[f"{loader}.dataset.data_root"] = str(data)
+    return options
 
 
 @pytest.fixture
@@ -81,17 +112,29 @@ def test_further_tests(runs):
     for name, shift in (("plain", 0.0), ("guided", 0.04)):
         for run in runs[name].values():
             run["metrics"]["crowded/PCK"] = run["value"] + shift
-    study = Study((Arm("plain", "a.py"), Arm("guided", "b.py")), tests={"crowded": {}})
+            run["tests"]["crowded"] = {"test_dataloader.a": 1}
+    tests = {"crowded": {"test_dataloader.a": 1}, "not yet": {}}
+    study = Study((Arm("plain", "a.py"), Arm("guided", "b.py")), "PCK", tests)
     assert further_tests_table(runs, "plain", study).splitlines()[2:] == [
-        "| plain | 71.00 |",
-        "| guided | 85.67 (+6.00 [-6.71, +18.71]) |",
+        "| plain | 71.00 | - |",
+        "| guided | 85.67 (+6.00 [-6.71, +18.71]) | - |",
     ]
+    runs["guided"][1]["tests"]["crowded"] = {"test_dataloader.a": 2}  # of before a change
+    row = further_tests_table(runs, "plain", study).splitlines()[3]
+    assert row == "| guided | 90.00 (+7.00 (one seed)) | - |"
+
+
+def test_per_cent_stay_per_cent_and_no_curve_is_no_row(runs):
+    for run in (run for seeds in runs.values() for run in seeds.values()):
+        run["value"] *= 100
+        run["curve"] = []
+    assert "| guided | 3 | 81.67 | 15.01 | +2.00 [" in summary_table(runs, "plain")
+    assert half_time_table(runs, "plain") == ""
 
 
 def test_report_of_what_is_done(tmp_path, runs):
-    study = Study((Arm("plain", "a.py"), Arm("guided", "b.py"), Arm("not yet run", "c.py")))
-    records = [run for seeds in runs.values() for run in seeds.values()]
-    path = write_report(study, records, tmp_path, "the command")
+    study = Study((Arm("plain", "a.py"), Arm("guided", "b.py"), Arm("not yet run", "c.py")), "PCK")
+    path = write_report(study, {**runs, "not yet run": {}}, tmp_path, "the command")
     text = path.read_text()
     assert "`the command`" in text and "+2.00 [-10.71, +14.71]" in text
     assert "not yet run" not in text
@@ -99,14 +142,17 @@ def test_report_of_what_is_done(tmp_path, runs):
         tmp_path / "differences.png"
     ).stat().st_size
     with pytest.raises(ValueError, match="no run of the baseline 'plain'"):
-        write_report(study, records[2:], tmp_path, "")
+        write_report(study, {**runs, "plain": {}}, tmp_path, "")
 
 
 def test_a_report_alone_trains_nothing(tmp_path, runs, monkeypatch):
-    for seeds in runs.values():
+    configs = [str(TOY).replace("sghrnet", "hrnet"), str(TOY)]
+    for config, seeds in zip(configs, runs.values()):
         for run in seeds.values():
+            run["config_hash"] = arm_hash(Arm("", config))
             append_record(tmp_path / "runs.jsonl", run)
-    command = ["compare.py", "plain.py", "guided.py", "--seeds", "0", "1", "--out", str(tmp_path)]
+    command = ["compare.py", *configs, "--seeds", "0", "1", "--metric", "PCK"]
+    command += ["--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", [*command, "--report-only"])
     runpy.run_path(str(ROOT / "tools/compare.py"), run_name="__main__")
     text = (tmp_path / "report.md").read_text()
@@ -153,6 +199,10 @@ arms:
         ("arms: {a: {options: {}}}", "arm a in .* has no config"),
         ("arm: {a: {config: a.py}}", "expected a mapping with keys out of .*got \\['arm'\\]"),
         ("- a.py", "got list"),
+        (
+            "arms: {a: {config: a.py}}\ntests: {b: {model.test_cfg.flip_test: false}}",
+            "test b in .* sets \\['model.test_cfg.flip_test'\\], which would change nothing",
+        ),
     ],
 )
 def test_bad_study_files_are_refused(tmp_path, text, message):
@@ -167,6 +217,8 @@ def test_what_changes_the_hash():
         dict(work_dir="b", lr=1, randomness=dict(seed=5))
     )
     assert config_hash(dict(lr=1)) != config_hash(dict(lr=2))
+    assert config_hash(dict(load_from="a")) != config_hash(dict(load_from="b"))
+    assert config_hash(dict(load_from=None)) == config_hash({}) != config_hash(dict(load_from="a"))
 
 
 def test_what_is_recorded_is_not_run_again(tmp_path):
@@ -174,22 +226,69 @@ def test_what_is_recorded_is_not_run_again(tmp_path):
         (
             Arm("plain", str(TOY), seeds=(0, 1)),
             Arm("guided", str(TOY), {"model.backbone.guide_op": "residual"}, (0, 1)),
-        )
+        ),
+        "PCK",
     )
     names = [str(run) for run in pending_runs(study, [], tmp_path)]
     assert names == ["plain, seed 0", "guided, seed 0", "plain, seed 1", "guided, seed 1"]
     first = next(pending_runs(study, [], tmp_path))
-    done = dict(config_hash=first.work_dir.parent.name.split("-")[-1], seed=0, metrics={})
+    found = first.work_dir.parent.name.split("-")[-1]
+    done = dict(config_hash=found, seed=0, metric="PCK", tests={}, arm="of another name")
     assert [str(run) for run in pending_runs(study, [done], tmp_path)] == names[1:]
-    tested = Study(study.arms, tests={"crowded": {}})
+    tested = Study(study.arms, "PCK", tests={"crowded": {}})
     assert [str(run) for run in pending_runs(tested, [done], tmp_path)] == names
-    done["metrics"]["crowded/PCK"] = 0.5
+    done["tests"] = {"crowded": {"test_dataloader.a": 1}}
+    assert [str(run) for run in pending_runs(tested, [done], tmp_path)] == names
+    done["tests"] = {"crowded": {}}
     assert [str(run) for run in pending_runs(tested, [done], tmp_path)] == names[1:]
+
+
+def test_records_belong_to_arms_by_config_seed_and_metric():
+    study = Study((Arm("plain", str(TOY), seeds=(3, 1)), Arm("guided", str(TOY), {"a": 1})), "PCK")
+    own = dict(config_hash=arm_hash(study.arms[0]), metric="PCK")
+    records = [
+        dict(own, seed=1, value=0),
+        dict(own, seed=3, arm="guided", value=1),
+        dict(own, seed=0, arm="plain", value=2),
+        dict(own, seed=1, value=3),
+        dict(own, seed=3, metric="AUC", value=4),
+        dict(own, seed=3, config_hash="0", arm="plain", value=5),
+    ]
+    found = records_of(study, records)
+    assert {seed: record["value"] for seed, record in found["plain"].items()} == {1: 3, 3: 1}
+    assert list(found["plain"]) == [1, 3] and found["guided"] == {}
+
+
+def test_weights_that_are_loaded_start_a_training_and_are_no_resumed_one(tmp_path):
+    options = tiny_options(tmp_path / "data")
+    job = dict(config=str(TOY), options=options, seed=0, metric="coco/AP", tests={})
+    first = train_and_test(dict(job, work_dir=str(tmp_path / "first")))
+    weights = {**options, "load_from": str(tmp_path / "first/epoch_1.pth")}
+    tuned = train_and_test(dict(job, options=weights, work_dir=str(tmp_path / "tuned")))
+    assert first["config_hash"] != tuned["config_hash"]
+    states = [
+        torch.load(tmp_path / name / "epoch_1.pth")["state_dict"] for name in ("first", "tuned")
+    ]
+    assert not all(torch.equal(*pair) for pair in zip(*(state.values() for state in states)))
+    longer = {**weights, "train_cfg.max_epochs": 2}
+    train_and_test(dict(job, options=longer, work_dir=str(tmp_path / "tuned")))
+    assert torch.load(tmp_path / "tuned/epoch_2.pth")["meta"]["iter"] == 4
+
+
+def test_boxes_of_a_detector_have_no_keypoints_to_compare_with(tmp_path):
+    cfg = load_config(str(TOY), {})
+    assert [e["type"] for e in _evaluators(cfg)] == [
+        "CocoMetric",
+        "PerKeypointPCK",
+        "KeypointErrorTypes",
+    ]
+    cfg.test_dataloader.dataset.bbox_file = "boxes.json"
+    assert [e["type"] for e in _evaluators(cfg)] == ["CocoMetric"]
 
 
 def test_no_process_at_a_time_is_refused(tmp_path):
     with pytest.raises(ValueError, match="positive number of processes, got 0"):
-        compare(Study((Arm("plain", str(TOY)),)), tmp_path, jobs=0)
+        compare(Study((Arm("plain", str(TOY)),), "PCK"), tmp_path, jobs=0)
     assert not list(tmp_path.iterdir())
 
 
@@ -231,24 +330,7 @@ def test_time_of_a_resumed_run(tmp_path):
 
 @pytest.mark.slow
 def test_two_configs_are_trained_compared_and_not_trained_again(tmp_path):
-    write_toy_people(tmp_path / "data", num_train=4, num_val=2)
-    annotations = str(tmp_path / "data/annotations/person_keypoints_val.json")
-    options = {
-        "train_cfg.max_epochs": 1,
-        "train_cfg.val_interval": 1,
-        "train_dataloader.batch_size": 2,
-        "train_dataloader.num_workers": 0,
-        "train_dataloader.persistent_workers": False,
-        "val_dataloader.num_workers": 0,
-        "val_dataloader.persistent_workers": False,
-        "test_dataloader.num_workers": 0,
-        "test_dataloader.persistent_workers": False,
-        "train_dataloader.dataset.data_root": str(tmp_path / "data"),
-        "val_dataloader.dataset.data_root": str(tmp_path / "data"),
-        "test_dataloader.dataset.data_root": str(tmp_path / "data"),
-        "val_evaluator.ann_file": annotations,
-        "test_evaluator.ann_file": annotations,
-    }
+    options = tiny_options(tmp_path / "data")
     plain = str(TOY).replace("sghrnet", "hrnet")
     broken = {**options, "model.head.in_channels": 7}
     study = Study(
@@ -276,8 +358,19 @@ def test_two_configs_are_trained_compared_and_not_trained_again(tmp_path):
     again = compare(Study(study.arms[:2], "coco/AP"), tmp_path / "out", report=lines.append)
     assert not again and lines[-1] == "0 runs to do, 1 at a time"
     assert len(read_records(tmp_path / "out/runs.jsonl")) == 2
-    read_arguments = runpy.run_path(str(ROOT / "tools/compare.py"))["read_arguments"]
-    from_line, args = read_arguments(["a/x.py", "b/y.py", "--seeds", "0", "1", "--jobs", "2"])
-    assert from_line == Study((Arm("x", "a/x.py", {}, (0, 1)), Arm("y", "b/y.py", {}, (0, 1))))
-    assert args.jobs == 2
     json.dumps(guided)
+
+
+def test_the_metric_is_that_of_the_best_checkpoint_unless_given(tmp_path):
+    read_arguments = runpy.run_path(str(ROOT / "tools/compare.py"))["read_arguments"]
+    toy, other = str(TOY), str(tmp_path / "y.py")
+    study, args = read_arguments([toy, other, "--seeds", "0", "1", "--jobs", "2"])
+    arms = (Arm(TOY.stem, toy, {}, (0, 1)), Arm("y", other, {}, (0, 1)))
+    assert study == Study(arms, "coco/AP") and args.jobs == 2
+    assert read_arguments([toy, other, "--metric", "AUC"])[0].metric == "AUC"
+
+    for save_best in ("", "default_hooks = dict(checkpoint=dict(save_best='auto'))"):
+        (tmp_path / "y.py").write_text(save_best)
+        (tmp_path / "study.yml").write_text(f"arms: {{y: {{config: {other}}}}}")
+        with pytest.raises(ValueError, match="no single metric"):
+            read_study(tmp_path / "study.yml")

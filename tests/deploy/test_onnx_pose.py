@@ -1,5 +1,6 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
 import math
+import os
 
 import cv2
 import numpy as np
@@ -193,6 +194,26 @@ def test_files_of_others_are_refused(exported, tmp_path):
     onnx.save(graph, tmp_path / "other.onnx")
     with pytest.raises(ValueError, match="other.onnx says nothing of boxes"):
         OnnxPose(tmp_path / "other.onnx")
+
+
+def test_fewer_persons_than_threads_share_all_threads(exported, picture, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 6}, raising=False)
+    pose = OnnxPose(exported("plain", guide_maps=True), max_batch=4, flip_test=False)
+    seen = []
+
+    def infer(session, names, crops):
+        seen.append((len(crops), session is pose._session))
+        return np.zeros((len(crops), 17, 2)), np.zeros((len(crops), 17)), None
+
+    monkeypatch.setattr(pose, "_infer_batch", infer)
+    calls = []
+    for count in (1, 2, 3, 4, 9, 30):
+        assert len(pose(picture, BOXES[:1].repeat(count, axis=0)).keypoints) == count
+        calls.append(sorted(seen, reverse=True))
+        seen.clear()
+    assert calls[:2] == [[(1, True)], [(2, True)]]
+    assert calls[2:5] == [[(1, False)] * 3, [(2, False)] * 2, [(3, False)] * 3]
+    assert {size for size, _ in calls[5]} <= {4, 2, 1} and sum(size for size, _ in calls[5]) == 30
 
 
 def test_threads_are_those_of_the_session(exported):

@@ -240,5 +240,15 @@ def test_what_a_killed_run_did_not_delete_goes_when_it_is_resumed(tmp_path, monk
     assert "outdated_ckpts" not in resumed.message_hub.runtime_info
 
 
+def test_a_run_that_does_not_train_can_validate_and_save(tmp_path):
+    runner, hook = Runner(tmp_path), build()
+    runner.hook = hook
+    runner.save_checkpoint(str(tmp_path), "saved.pth")
+    assert names(tmp_path) == ["saved.pth"]
+    without = HOOKS.build(dict(type="AtomicCheckpointHook"))
+    without.after_val_epoch(runner, dict(AP=0.5))
+    assert names(tmp_path) == ["saved.pth"]
+
+
 def test_it_is_a_checkpoint_hook():
     assert issubclass(AtomicCheckpointHook, CheckpointHook), "MMEngine treats these specially"

@@ -30,6 +30,11 @@ def test_where_the_left_hip_can_land(point, kind):
     assert sort({0: point}) == [kind, 0, 0, 0]
 
 
+def test_near_the_right_place_is_at_no_other_keypoint():
+    kinds = error_types(TRUTH + [0, 7], TRUTH, np.ones(4), 100.0, FLIP, LINKS, thr=0.05)
+    assert kinds.tolist() == [3, 4, 4, 3], "seven pixels below: on a limb or beside all of them"
+
+
 def test_what_is_not_labelled_is_neither_sorted_nor_hit():
     # hip and knee at the right hip, which is not labelled and so ends no limb either
     assert sort({0: (65, 50), 2: (60, 50)}, (1, 0, 1, 1)) == [4, -1, 4, 0]

@@ -60,6 +60,9 @@ def test_a_resumed_run_is_one_curve(run):
     assert read.training["loss"] == ([0.5, 1, 1.5, 2, 2.5, 3], [1 / s for s in range(5, 31, 5)])
     assert read.training["weight_seg"][1] == [1, 1, 1, 1, 0.5, 0.5]
     assert read.validation["coco/AP"] == ([1, 2, 3], [0.1, 0.2, 0.6])
+    for file in run.glob("20240101*/vis_data/scalars.json"):
+        file.write_text(file.read_text() + '{"lr": 0.1, "st')  # cut off by the kill
+    assert read_run(run) == read
     (alone,) = run.glob("20240102*/vis_data/scalars.json")
     assert read_run(alone).validation["coco/AR"] == ([3], [0.5])
 

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from sgpose.visualization.sheet import Cell, contact_sheet, label
+from sgpose.visualization.sheet import Cell, _cut, contact_sheet, font, label
 
 
 def picture(seed, shape=(40, 30, 3)):
@@ -48,3 +48,13 @@ def test_a_label_changes_the_corner_alone():
     assert (labelled[:20, :60] != image[:20, :60]).any()
     np.testing.assert_array_equal(labelled[40:], image[40:])
     np.testing.assert_array_equal(labelled[:, 150:], image[:, 150:])
+
+
+def test_a_caption_is_cut_to_its_picture():
+    wide = font(14).getlength("0.85 of 1")
+    assert _cut("0.85 of 1", 14, int(wide) + 1) == "0.85 of 1"
+    shorter = _cut("0.85 of 1", 14, int(wide) - 1)
+    assert shorter.endswith("…") and font(14).getlength(shorter) <= wide - 1
+    assert "0.85 of 1".startswith(shorter[:-1]) and len(shorter) > 4
+    assert [_cut("0.85", 14, width) for width in (12, 1, 0)] == [_cut("0.85", 14, 12), "", ""]
+    assert font(14).getlength(_cut("0.85", 14, 12)) <= 12

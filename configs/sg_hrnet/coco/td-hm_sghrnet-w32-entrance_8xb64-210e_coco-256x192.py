@@ -1,4 +1,4 @@
-# A mask per limb guides the inputs of stages 3 and 4. Lambda is the study's divided by four: the
+# A mask per limb guides what enters stages 3 and 4. Lambda is the study's divided by four: the
 # heatmap loss of maps twice as fine is a quarter.
 _base_ = ["td-hm_sghrnet-w32_8xb64-210e_coco-256x192.py"]
 
@@ -7,6 +7,7 @@ model = dict(
         guide_stages=(3, 4, "out"),
         guide_source="all_branches",
         guide_target="stage_inputs",
+        guide_module="first",
         guide_op="modulate",
         guide_kernel_size=1,
         num_maps=19,

@@ -32,6 +32,10 @@ class AtomicCheckpointHook(CheckpointHook):
     The arguments are those of CheckpointHook.
     """
 
+    # a runner may validate or save without training
+    file_backend = None
+    _local = False
+
     def before_train(self, runner) -> None:
         super().before_train(runner)
         # no other class that inherits from these: it may have its own way of writing

@@ -66,6 +66,8 @@ class SGBackbone(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        if guide_op == "modulate":
+            raise ValueError("guide_op='modulate' needs SGHRNet: use 'multiply' or 'residual'")
         check_guide_op(guide_op)
         self.guide_op = guide_op
         self.detach_guide = detach_guide

@@ -62,8 +62,9 @@ class SGHRNet(HRNet):
             per module in which it acts.
         guide_target: What a stage's map weights: ``'branch_output'``, the output of the
             high-resolution branch before the fusion, as in the paper; or ``'stage_inputs'``,
-            the inputs of the stage's modules at all resolutions, so that all convolutions of the
-            stage work on guided features. The map of ``'out'`` is then only supervised.
+            the inputs of the modules in which the guide acts, at all resolutions; with
+            ``guide_module='first'``, or one module a stage, all convolutions of the stage work on
+            guided features. The map of ``'out'`` is then only supervised.
         guide_op: ``'multiply'`` (the paper), ``'residual'`` or ``'none'``, see
             :func:`guide_features`; or ``'modulate'``, see :class:`GuideModulation`.
         guide_init_bias: Bias of the guides' logits at the start.

@@ -78,11 +78,18 @@ def guide_features(features: Tensor, logits: Tensor, op: str, detach: bool = Fal
 
     Returns:
         (B, C, h, w).
+
+    Raises:
+        ValueError: If ``op`` is none of these.
     """
     if op == "none":
         return features
     attention = (logits.detach() if detach else logits).sigmoid()
-    return features * attention if op == "multiply" else features + features * attention
+    if op == "multiply":
+        return features * attention
+    if op == "residual":
+        return features + features * attention
+    raise ValueError(f"op must be 'multiply', 'residual' or 'none', got {op!r}")
 
 
 def check_guide_op(op: str, num_maps: int = 1) -> None:

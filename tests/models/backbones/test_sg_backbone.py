@@ -415,3 +415,5 @@ def test_a_guided_backbone_is_not_guided_again(small_extra):
 def test_a_wrong_operation_is_refused():
     with pytest.raises(ValueError, match="guide_op must be one of"):
         MODELS.build(guided(RESNET, guide_op="add"))
+    with pytest.raises(ValueError, match="guide_op='modulate' needs SGHRNet"):
+        MODELS.build(guided(RESNET, guide_op="modulate"))

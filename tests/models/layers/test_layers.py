@@ -83,6 +83,8 @@ def test_guide_ops():
     torch.testing.assert_close(guide_features(features, logits, "multiply"), s * features)
     torch.testing.assert_close(guide_features(features, logits, "residual"), (1 + s) * features)
     assert guide_features(features, logits, "none") is features
+    with pytest.raises(ValueError, match="op must be 'multiply', 'residual' or 'none', got 'add'"):
+        guide_features(features, logits, "add")
     with pytest.raises(ValueError, match="guide_op must be one of.*'add'"):
         check_guide_op("add")
 
