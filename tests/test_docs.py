@@ -146,7 +146,10 @@ def test_the_configs_of_the_forms_train(tmp_path):
         runners.append(Runner.from_cfg(shallow_run(config, tmp_path / config.stem)))
         runners[-1].train()
     limbs, entrance, box = (runner.model.backbone for runner in runners)
-    maps = [list(b.guides.values())[-1].out_channels for b in (limbs, entrance, box)]
+    maps = [
+        next(m.num_maps for m in backbone.guides.modules() if hasattr(m, "num_maps"))
+        for backbone in (limbs, entrance, box)
+    ]
     assert maps == [13, 13, 1]
     assert [limbs.guide_target, entrance.guide_target] == ["branch_output", "stage_inputs"]
 

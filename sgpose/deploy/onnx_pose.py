@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -170,31 +170,33 @@ class OnnxPose:
             maps = (0, *(size if isinstance(size, int) else 0 for size in sizes))
             return np.zeros((0, count, 2)), np.zeros((0, count), np.float32), np.zeros(maps)
         names = [name for name in self._shapes if guide_maps or name != "guide_maps"]
-        keypoints, scores, maps = zip(*self._infer_batches(crops, names))
+        keypoints, scores, maps = zip(*self._infer_parts(crops, names))
         return (
             np.concatenate(keypoints),
             np.concatenate(scores),
             np.concatenate(maps) if guide_maps else None,
         )
 
-    def _infer_batches(self, crops: np.ndarray, names: list[str]) -> list[tuple]:
-        """Run the network on the crops in batches and decode them, on the CPU at the same time."""
-        together = self._threads == 1 or len(crops) < self._threads
-        step = len(crops) if together else math.ceil(len(crops) / self._threads)
-        step = min(self._persons_at_once, step)
-        batches = [crops[i : i + step] for i in range(0, len(crops), step)]
-        if together:
-            return [self._infer_batch(self._session, names, batch) for batch in batches]
-        infer = partial(self._infer_batch, self._session_of_one_thread, names)
-        with ThreadPoolExecutor(self._threads - 1) as executor:
-            others = executor.map(infer, batches[1:])
-            return [infer(batches[0]), *others]
+    def _infer_parts(self, crops: np.ndarray, names: list[str]) -> list[tuple]:
+        """Run the network on the crops and decode, on the CPU a part of them in each thread."""
+        if self._threads == 1 or len(crops) < self._threads:
+            return self._infer_part(self._session, names, crops)
+        infer = partial(self._infer_part, self._session_of_one_thread, names)
+        first, *others = np.array_split(crops, self._threads)
+        with ThreadPoolExecutor(len(others)) as executor:
+            found = executor.map(infer, others)
+            return [*infer(first), *chain.from_iterable(found)]
 
-    def _infer_batch(
+    def _infer_part(
         self, session: onnxruntime.InferenceSession, names: list[str], crops: np.ndarray
-    ) -> tuple:
-        outputs = self._run(session, crops, names)
-        return (*self._decode(outputs), outputs.get("guide_maps"))
+    ) -> list[tuple]:
+        """Return keypoints, scores and maps of each batch."""
+        step = self._persons_at_once
+        found = []
+        for start in range(0, len(crops), step):
+            outputs = self._run(session, crops[start : start + step], names)
+            found.append((*self._decode(outputs), outputs.get("guide_maps")))
+        return found
 
     def _run(
         self, session: onnxruntime.InferenceSession, crops: np.ndarray, names: list[str]

@@ -1,6 +1,7 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
 import math
 import os
+import threading
 
 import cv2
 import numpy as np
@@ -201,19 +202,22 @@ def test_fewer_persons_than_threads_share_all_threads(exported, picture, monkeyp
     pose = OnnxPose(exported("plain", guide_maps=True), max_batch=4, flip_test=False)
     seen = []
 
-    def infer(session, names, crops):
-        seen.append((len(crops), session is pose._session))
-        return np.zeros((len(crops), 17, 2)), np.zeros((len(crops), 17)), None
+    def run(session, crops, names):
+        shared, main = session is pose._session, threading.current_thread().name == "MainThread"
+        seen.append((len(crops), shared, main))
+        return dict(heatmaps=np.zeros((len(crops), 17, 64, 48), np.float32))
 
-    monkeypatch.setattr(pose, "_infer_batch", infer)
-    calls = []
-    for count in (1, 2, 3, 4, 9, 30):
+    monkeypatch.setattr(pose, "_run", run)
+    calls = {}
+    for count in (1, 2, 3, 5, 30):
         assert len(pose(picture, BOXES[:1].repeat(count, axis=0)).keypoints) == count
-        calls.append(sorted(seen, reverse=True))
+        calls[count] = sorted(seen, reverse=True)
         seen.clear()
-    assert calls[:2] == [[(1, True)], [(2, True)]]
-    assert calls[2:5] == [[(1, False)] * 3, [(2, False)] * 2, [(3, False)] * 3]
-    assert {size for size, _ in calls[5]} <= {4, 2, 1} and sum(size for size, _ in calls[5]) == 30
+    assert calls[1] == [(1, True, True)] and calls[2] == [(2, True, True)]
+    assert calls[3] == [(1, False, True), (1, False, False), (1, False, False)]
+    assert sorted(size for size, _, _ in calls[5]) == [1, 2, 2]
+    assert sorted(size for size, _, _ in calls[30]) == [2, 2, 2, 4, 4, 4, 4, 4, 4]
+    assert sum(size for size, _, main in calls[30] if main) == 10, "each thread has its share"
 
 
 def test_threads_are_those_of_the_session(exported):
