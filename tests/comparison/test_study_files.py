@@ -10,9 +10,10 @@ from mmengine.dataset import Compose
 from mmpose.registry import KEYPOINT_CODECS, MODELS
 
 from sgpose.benchmark.subjects import training_batch
-from sgpose.comparison import read_study
+from sgpose.comparison import read_records, read_study, records_of
 from sgpose.comparison.records import config_hash
 from sgpose.comparison.run import load_config
+from sgpose.comparison.runs import has_test
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,6 +51,19 @@ def test_every_arm_of_the_studies_builds_and_is_one_of_its_own(path, monkeypatch
     for options in study.tests.values():
         assert has_the_parents_of(cfg, options)
         build(load_config(arm.config, {**arm.options, **options}).test_dataloader)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "docs/study").glob("*/runs.jsonl")), ids=lambda p: p.parent.name
+)
+def test_every_record_is_of_an_arm_as_it_is_today(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    study = read_study(path.parent.with_suffix(".yml"))
+    records = read_records(path)
+    found = [r for seeds in records_of(study, records).values() for r in seeds.values()]
+    assert len(found) == len(records)
+    for record in found:
+        assert all(has_test(record, study, test) for test in study.tests)
 
 
 def losses(cfg: Config, batch: dict) -> dict:

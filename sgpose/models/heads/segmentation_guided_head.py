@@ -64,7 +64,8 @@ class SegmentationGuidedHeadMixin:
         segmentation_loss (dict, optional): Config of the segmentation loss, None for none.
             Defaults to ``dict(type='SegmentationLoss', loss_weight=0.002)``.
         loss_weighting (dict, optional): Config of the weighting, None for none. Defaults to
-            ``dict(type='DynamicWeightAverage', temperature=1.0, interval=1)``.
+            ``dict(type='DynamicWeightAverage', temperature=1.0, interval=1)``. Another module
+            needs what is used of that one: ``weights()`` and the call with losses and weights.
         args, kwargs: The head's own.
     """
 
