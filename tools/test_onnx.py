@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import time
 
 from mmengine.config import Config, DictAction
@@ -61,6 +62,10 @@ def main() -> None:
     parser.add_argument("onnx", help="file that tools/export_onnx.py wrote")
     parser.add_argument("--persons", type=int, help="score the first ones only")
     parser.add_argument("--threads", type=int, help="threads of ONNX Runtime")
+    parser.add_argument("--provider", default="CPUExecutionProvider", help="of ONNX Runtime")
+    parser.add_argument(
+        "--provider-options", type=json.loads, default={}, help="the provider's options, in JSON"
+    )
     parser.add_argument("--no-flip-test", action="store_true", help="do not average with mirrored")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
     args = parser.parse_args()
@@ -68,7 +73,10 @@ def main() -> None:
     cfg.merge_from_dict(args.cfg_options)
     try:
         pose = OnnxPose(
-            args.onnx, flip_test=False if args.no_flip_test else None, threads=args.threads
+            args.onnx,
+            flip_test=False if args.no_flip_test else None,
+            threads=args.threads,
+            providers=[(args.provider, args.provider_options)],
         )
         metrics, speed = score(cfg, pose, args.persons)
     except (ValueError, OSError) as error:

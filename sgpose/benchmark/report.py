@@ -15,9 +15,11 @@ HEADINGS = {
     "forward": "Forward passes, from crops to heatmaps",
     "compiled": "torch.compile",
     "persons": "From picture and boxes to keypoints",
+    "openvino": "The same with OpenVINO",
     "growth": "Growth with persons and keypoints",
     "ranks": "Processes",
 }
+IN_PERSONS = ("persons", "openvino")  # sections whose ratios are those of persons a second
 INTRODUCTION = """# Benchmark
 
 Written by `tools/benchmark.py`, all of it by `make bench`; do not edit. The lines of one block are
@@ -58,13 +60,14 @@ TARGETS = (
     Target("step", "W32 256x192, batch 4, 1 thread", "SG-HRNet", "<=", 1.03, "training step, W32"),
     *(
         Target(
-            "persons",
+            section,
             f"{name}, 4 persons a picture, flip test {flip}",
-            "OnnxPose",
+            candidate,
             ">=",
             bound,
-            f"persons a second of OnnxPose by MMPoseInferencer's, {name}, flip test {flip}",
+            f"persons a second of {candidate} by MMPoseInferencer's, {name}, flip test {flip}",
         )
+        for section, candidate in (("persons", "OnnxPose"), ("openvino", "OnnxPose, OpenVINO"))
         for name, bound in (("W16 128x96", 3.0), ("W32 256x192", 1.5))
         for flip in ("off", "on")
     ),
@@ -107,7 +110,7 @@ def markdown(runs: Sequence[dict]) -> str:
 def ratio(case: dict, candidate: str) -> list[float]:
     """Return the quartiles of a ratio as tables show it, more persons a second being more."""
     quartiles = case["candidates"][candidate]["ratio"]
-    return [1 / q for q in quartiles[::-1]] if case["section"] == "persons" else quartiles
+    return [1 / q for q in quartiles[::-1]] if case["section"] in IN_PERSONS else quartiles
 
 
 def is_disturbed(case: dict) -> bool:
@@ -163,7 +166,9 @@ def _table(runs: Sequence[dict], section: str, names: Sequence[str]) -> list[str
     for name in names:
         cases = [_find(run, section, name) for run in runs]
         some = next(case for case in cases if case)
-        lines.append(f"| **{name}** |" + " |" * (len(columns) + 1) * len(runs))
+        notes = "; ".join(dict.fromkeys(case["note"] for case in cases if case and "note" in case))
+        title = f"**{name}**" + f" ({notes})" * bool(notes)
+        lines.append(f"| {title} |" + " |" * (len(columns) + 1) * len(runs))
         for candidate in some["candidates"]:
             cells = [cell for case in cases for cell in _cells(case, candidate)]
             cells += [_circumstances(case) if case else "-" for case in cases]
@@ -179,7 +184,7 @@ def _cells(case: dict | None, candidate: str) -> list[str]:
     timed = case["unit"] == "ms"
     spread = timed and case["rounds"] >= 3
     processor = own["cpu_ratio"][1]
-    processor = 1 / processor if case["section"] == "persons" else processor
+    processor = 1 / processor if case["section"] in IN_PERSONS else processor
     return [
         _value(case, own["value"][1]),
         f"{middle:.3g} ({low:.3g}, {high:.3g})" if spread else f"{middle:.3g}",

@@ -28,6 +28,7 @@ SECTIONS = {
         sections.forward,
         sections.compiled,
         sections.persons,
+        sections.openvino,
         sections.growth,
         sections.ranks,
     )
@@ -87,6 +88,7 @@ def measure(case: Case, settings: Settings) -> dict:
         cores=os.cpu_count(),
         loadavg=[round(x, 2) for x in os.getloadavg()],
         candidates=summarise(samples),
+        **(dict(note=case.note) if case.note else {}),
     )
 
 

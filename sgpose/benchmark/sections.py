@@ -4,19 +4,20 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import multiprocessing
 import re
 import socket
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import torch
@@ -279,21 +280,58 @@ def _compiled(settings: Settings, name: str, batch: int) -> Iterator[Candidates]
 
 INFERENCER, TOPDOWN, ONNX = "MMPoseInferencer", "inference_topdown", "OnnxPose"
 ONNX_INT8 = "OnnxPose, 8-bit integers"
+PERSONS = (("W16 128x96", 8, 9), ("W32 256x192", 2, 9))  # name, pictures, rounds
 
 
 def persons(settings: Settings) -> Iterator[Case]:
     """From a picture and boxes to keypoints, with MMPose's two ways in and with OnnxPose."""
-    for name, count, rounds in (("W16 128x96", 8, 9), ("W32 256x192", 2, 9)):
+    for name, count, rounds in PERSONS:
         for flip in (False, True):
             prepare = partial(_ways, settings, name, count, 4, flip)
             title = f"{name}, 4 persons a picture, flip test {'on' if flip else 'off'}"
             yield Case("persons", title, prepare, settings.times(rounds), persons=count * 4)
 
 
+OPENVINO, OPENVINO_BF16 = "OnnxPose, OpenVINO", "OnnxPose, OpenVINO in bfloat16"
+
+
+def openvino(settings: Settings) -> Iterator[Case]:
+    """The same with ONNX Runtime's OpenVINO provider; nothing where it is not installed."""
+    import onnxruntime
+
+    provider = "OpenVINOExecutionProvider"
+    if provider not in onnxruntime.get_available_providers():
+        return
+    options = dict(device_type="CPU", num_of_threads=str(settings.threads))
+    in_bf16 = json.dumps(dict(CPU=dict(INFERENCE_PRECISION_HINT="bf16")))
+    providers = {
+        OPENVINO: (provider, options),
+        OPENVINO_BF16: (provider, dict(options, load_config=in_bf16)),
+    }
+    for name, count, rounds in PERSONS:
+        for flip in (False, True):
+            prepare = partial(_ways, settings, name, count, 4, flip, providers)
+            title = f"{name}, 4 persons a picture, flip test {'on' if flip else 'off'}"
+            yield Case(
+                "openvino",
+                title,
+                prepare,
+                settings.times(rounds),
+                persons=count * 4,
+                note=f"ONNX Runtime {onnxruntime.__version__}",
+            )
+
+
 @contextmanager
 def _ways(
-    settings: Settings, name: str, num_pictures: int, per_picture: int, flip: bool
+    settings: Settings,
+    name: str,
+    num_pictures: int,
+    per_picture: int,
+    flip: bool,
+    providers: Mapping[str, tuple[str, dict]] = MappingProxyType({}),
 ) -> Iterator[Candidates]:
+    """Give the ways in; ``providers`` are of OnnxPose, beside the CPU's."""
     from ..deploy import OnnxPose
 
     cfg = read_config(settings.configs, name)
@@ -307,6 +345,10 @@ def _ways(
         title: OnnxPose(file, threads=settings.threads, flip_test=flip)
         for title, file in files.items()
     }
+    poses |= {
+        title: OnnxPose(path, flip_test=flip, providers=[provider])
+        for title, provider in providers.items()
+    }
     inferencer = MMPoseInferencer(
         pose2d=cfg, pose2d_weights=weights, det_model="whole_image", device="cpu"
     )
@@ -314,11 +356,14 @@ def _ways(
     candidates = {
         INFERENCER: lambda: [_infer(inferencer, *given) for given in pictures],
         TOPDOWN: lambda: [inference_topdown(model, *given) for given in pictures],
-        ONNX: lambda: [poses[ONNX](*given) for given in pictures],
-        ONNX_INT8: lambda: [poses[ONNX_INT8](*given) for given in pictures],
+        **{title: partial(_estimate, pose, pictures) for title, pose in poses.items()},
     }
     with ready(lambda: candidates, settings.threads):
         yield candidates
+
+
+def _estimate(pose: Callable, pictures: Sequence[tuple]) -> list:
+    return [pose(*given) for given in pictures]
 
 
 def _infer(inferencer: MMPoseInferencer, image: np.ndarray, boxes: np.ndarray) -> list:

@@ -28,6 +28,7 @@ class Case:
         unit: "ms": the time of a call is measured here. Anything else: the candidates return
             their values in this unit.
         persons: Persons that a call handles, to speak of persons a second.
+        note: What else a reader has to know of the candidates.
     """
 
     section: str
@@ -37,6 +38,7 @@ class Case:
     calls: int = 1
     unit: str = "ms"
     persons: int | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Union
 
 try:
     import numpy as np
@@ -24,6 +24,9 @@ except ImportError as error:
     ) from error
 
 from .pose_spec import METADATA_KEY, PoseSpec
+
+#: An execution provider of ONNX Runtime, by name or with its options.
+Provider = Union[str, tuple[str, dict[str, str]]]
 
 
 class Poses(NamedTuple):
@@ -65,9 +68,10 @@ class OnnxPose:
             settings say, or to what was exported into the graph.
         threads: Number of threads. Defaults to one per core that the process may use. On the CPU
             each takes a part of the persons; where there are fewer persons than threads, all work
-            on the same. More than one keep the weights twice in memory.
+            on the same. More than one keep the weights twice in memory. Other providers have
+            options of their own for it.
         max_batch: Crops that a thread's network sees at once, mirrored ones among them.
-        providers: Execution providers of ONNX Runtime.
+        providers: Execution providers of ONNX Runtime, each a name or a name and its options.
 
     Attributes:
         spec (PoseSpec): What the file says about the model: names of the keypoints, skeleton,
@@ -76,7 +80,7 @@ class OnnxPose:
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no file of the export tool, the graph cannot do the flip test that is
-            asked for, or a number is not positive.
+            asked for, a provider cannot be used, or a number is not positive.
     """
 
     def __init__(
@@ -85,13 +89,13 @@ class OnnxPose:
         flip_test: bool | None = None,
         threads: int | None = None,
         max_batch: int = 8,
-        providers: Sequence[str] = ("CPUExecutionProvider",),
+        providers: Sequence[Provider] = ("CPUExecutionProvider",),
     ) -> None:
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be 1 or more, got {threads}")
         if max_batch < 1:
             raise ValueError(f"max_batch must be 1 or more, got {max_batch}")
-        on_cpu = list(providers[:1]) == ["CPUExecutionProvider"]
+        on_cpu = _names(providers[:1]) == ["CPUExecutionProvider"]
         self._threads = (threads or _usable_cores()) if on_cpu else 1
         self._session = _open(Path(path), threads, providers)
         self._session_of_one_thread = (
@@ -236,23 +240,34 @@ def _usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def _names(providers: Sequence[Provider]) -> list[str]:
+    return [provider if isinstance(provider, str) else provider[0] for provider in providers]
+
+
 def _open(
-    path: Path, threads: int | None, providers: Sequence[str]
+    path: Path, threads: int | None, providers: Sequence[Provider]
 ) -> onnxruntime.InferenceSession:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file")
     available = onnxruntime.get_available_providers()
-    if lacking := [provider for provider in providers if provider not in available]:
+    if lacking := [name for name in _names(providers) if name not in available]:
         raise ValueError(f"ONNX Runtime has no {', '.join(lacking)} here, it has {available}")
     options = onnxruntime.SessionOptions()
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+        session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
     except Exception as error:  # its exceptions share no base class of their own
         raise ValueError(
             f"{path} cannot be loaded by ONNX Runtime {onnxruntime.__version__}: {error}"
         ) from error
+    # it goes on without a provider that does not start
+    if refused := [name for name in _names(providers) if name not in session.get_providers()]:
+        raise ValueError(
+            f"ONNX Runtime could not start {', '.join(refused)} with {list(providers)}: mend the "
+            "options, or what it needs is not installed; its own message stands above"
+        )
+    return session
 
 
 def _read_spec(path: Path, session: onnxruntime.InferenceSession) -> PoseSpec:

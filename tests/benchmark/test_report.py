@@ -2,7 +2,7 @@
 import pytest
 
 from sgpose.benchmark import write_report
-from sgpose.benchmark.report import TARGETS, markdown, ratio
+from sgpose.benchmark.report import IN_PERSONS, TARGETS, markdown, ratio
 
 
 def case(section, name, candidate, ratio, **kwargs):
@@ -21,10 +21,13 @@ def case(section, name, candidate, ratio, **kwargs):
     )
 
 
+NOTES = (dict(note="of 1"), dict(note="of 2"), {})
+
+
 def run(factor):
     cases = []
     for target in TARGETS:
-        bound = 1 / target.bound if target.section == "persons" else target.bound
+        bound = 1 / target.bound if target.section in IN_PERSONS else target.bound
         cases.append(case(target.section, target.case, target.candidate, factor * bound))
     return dict(machine=dict(cores="2"), cases=cases)
 
@@ -63,10 +66,18 @@ def test_few_rounds_meet_no_target_and_have_no_quartiles():
     assert "| ours | 0.5 ms | 0.5 | 0.5 | 2, 0.5 |" in markdown([dict(machine={}, cases=[few])])
 
 
-def test_throughput_is_the_inverse_of_time():
-    faster = case("persons", "a", "OnnxPose", 0.25)
+@pytest.mark.parametrize("section", IN_PERSONS)
+def test_throughput_is_the_inverse_of_time(section):
+    faster = case(section, "a", "OnnxPose", 0.25)
     assert ratio(faster, "OnnxPose") == pytest.approx([3.2, 4, 1 / 0.225])
     assert ratio(case("step", "a", "SG-HRNet", 0.25), "SG-HRNet")[1] == 0.25
+
+
+def test_notes_stand_beside_the_name_once_each():
+    noted, other, plain = (case("openvino", "a", "ours", 0.5, **note) for note in NOTES)
+    page = markdown([dict(machine={}, cases=[own]) for own in (noted, other, noted)])
+    assert "| **a** (of 1; of 2) |" in page
+    assert "| **a** |" in markdown([dict(machine={}, cases=[plain])])
 
 
 def test_a_page_holds_all_runs(tmp_path):

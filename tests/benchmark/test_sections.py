@@ -1,4 +1,5 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from mmpose.structures import PoseDataSample
 from torch.nn.modules.batchnorm import _BatchNorm
 
 pytest.importorskip("onnx", reason="folding for deployment is measured, too")
+onnxruntime = pytest.importorskip("onnxruntime")
 
 from sgpose.benchmark import SECTIONS, sections  # noqa: E402
 from sgpose.benchmark.report import TARGETS  # noqa: E402
@@ -28,7 +30,14 @@ from sgpose.benchmark.subjects import (  # noqa: E402
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-def test_each_target_names_a_case_that_exists():
+@pytest.fixture
+def with_openvino(monkeypatch):
+    """ONNX Runtime says that it has OpenVINO."""
+    providers = ["OpenVINOExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
+
+
+def test_each_target_names_a_case_that_exists(with_openvino):
     cases = {
         (case.section, case.name)
         for section in SECTIONS.values()
@@ -187,6 +196,36 @@ def test_all_ways_in_find_the_same_persons(small, flip):
         # the maxima of untrained heatmaps hang on rounding
         far = np.abs(onnx.keypoints - np.concatenate([pose.keypoints for pose in poses]))
         assert np.median(far) < 1e-2
+
+
+def test_without_openvino_nothing_of_it_is_measured(small, monkeypatch):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    assert list(SECTIONS["openvino"](small)) == []
+
+
+def test_openvino_is_measured_in_both_precisions(small, with_openvino, monkeypatch):
+    given = []
+    monkeypatch.setattr(sections, "_ways", lambda *args: given.append(args))
+    cases = list(SECTIONS["openvino"](small))
+    assert [case.persons for case in cases] == [32, 32, 8, 8]
+    assert {case.note for case in cases} == {f"ONNX Runtime {onnxruntime.__version__}"}
+    cases[-1].prepare()
+    ((settings, *what, providers),) = given
+    assert what == ["W32 256x192", 2, 4, True]
+    plain, in_bf16 = providers.values()
+    options = dict(device_type="CPU", num_of_threads=str(small.threads))
+    assert plain == ("OpenVINOExecutionProvider", options)
+    config = json.loads(in_bf16[1].pop("load_config"))
+    assert in_bf16 == plain and config == {"CPU": {"INFERENCE_PRECISION_HINT": "bf16"}}
+
+
+def test_ways_in_take_providers(small):
+    providers = dict(ours=("CPUExecutionProvider", {}))
+    with sections._ways(small, "W16 128x96", 1, 2, False, providers) as candidates:
+        found = {title: run() for title, run in candidates.items()}
+    assert list(found)[2:] == ["OnnxPose", "OnnxPose, 8-bit integers", "ours"]
+    for ours, plain in zip(found["ours"], found["OnnxPose"]):
+        np.testing.assert_allclose(ours.keypoints, plain.keypoints, atol=1e-3)
 
 
 def test_persons_and_keypoints_grow(small):

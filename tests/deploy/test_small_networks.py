@@ -296,18 +296,38 @@ def test_options_are_those_of_the_session(heatmaps):
             heatmaps(options=options)
 
 
-def test_providers_are_handed_over_in_their_order(heatmaps, monkeypatch):
-    wanted, given = ("CUDAExecutionProvider", "CPUExecutionProvider"), []
+@pytest.mark.parametrize("options", [None, {"device_id": "1"}])
+def test_providers_are_handed_over_in_their_order(heatmaps, monkeypatch, options):
+    names, given = ("CUDAExecutionProvider", "CPUExecutionProvider"), []
+    wanted = names if options is None else ((names[0], options), names[1])
     session = onnxruntime.InferenceSession
 
     def opened(path, options, providers):
         given.append(providers)
         return session(path, options, providers=["CPUExecutionProvider"])
 
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(wanted[::-1]))
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(names[::-1]))
     monkeypatch.setattr(onnxruntime, "InferenceSession", opened)
+    monkeypatch.setattr(session, "get_providers", lambda self: list(names))
     heatmaps(options=dict(providers=wanted))
     assert given == [list(wanted)]
+
+
+def test_options_of_the_processor_s_provider_change_nothing_else(heatmaps):
+    plain, given = heatmaps(), heatmaps(options=dict(providers=[("CPUExecutionProvider", {})]))
+    assert given._threads == plain._threads
+    found, expected = (pose(picture(CELLS), [[0, 0, 48, 64]]) for pose in (given, plain))
+    np.testing.assert_array_equal(found.keypoints, expected.keypoints)
+
+
+@pytest.mark.parametrize("provider", ["CUDAExecutionProvider", ("CUDAExecutionProvider", {})])
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_provider_that_does_not_start_is_an_error(heatmaps, monkeypatch, provider):
+    """ONNX Runtime would go on with the processor, and say so on the console alone."""
+    names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+    with pytest.raises(ValueError, match="could not start CUDAExecutionProvider with"):
+        heatmaps(options=dict(providers=[provider, "CPUExecutionProvider"]))
 
 
 def test_files_that_are_not_ours_are_refused(tmp_path):

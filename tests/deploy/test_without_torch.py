@@ -10,9 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from matplotlib.cbook import get_sample_data
 
 import sgpose
 from sgpose.deploy import OnnxPose
+from sgpose.page.models import shipped_models
 
 PACKAGE = Path(sgpose.__file__).parent
 BLOCK = """
@@ -75,23 +77,54 @@ def test_the_runtime_runs_without_torch_and_mmpose(arguments, tmp_path):
     check([sys.executable], arguments, PACKAGE.parent)
 
 
-@pytest.mark.slow
-def test_the_runtime_runs_in_a_fresh_environment(arguments, tmp_path):
-    venv.create(tmp_path / "venv", with_pip=True)
-    python = tmp_path / "venv" / "bin" / "python"
-    install = [
-        python,
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "onnxruntime",
-        "numpy",
-        "opencv-python-headless",
-    ]
+def fresh_python(folder: Path, *packages: str) -> Path:
+    """Return a Python that has these packages; ``folder / "packages"`` holds sgpose."""
+    venv.create(folder / "venv", with_pip=True)
+    python = folder / "venv" / "bin" / "python"
+    install = [python, "-m", "pip", "install", "-q", "numpy", "opencv-python-headless", *packages]
     done = subprocess.run(install, capture_output=True, text=True, timeout=300)
     if done.returncode:
         pytest.skip(f"no package index can be reached: {done.stderr[-200:]}")
-    (tmp_path / "packages").mkdir()
-    (tmp_path / "packages" / "sgpose").symlink_to(PACKAGE, target_is_directory=True)
+    (folder / "packages").mkdir()
+    (folder / "packages" / "sgpose").symlink_to(PACKAGE, target_is_directory=True)
+    return python
+
+
+@pytest.mark.slow
+def test_the_runtime_runs_in_a_fresh_environment(arguments, tmp_path):
+    python = fresh_python(tmp_path, "onnxruntime")
     check([str(python)], arguments, tmp_path / "packages")
+
+
+IN_BFLOAT16 = """
+import json, sys
+from sgpose.deploy import OnnxPose
+options = dict(device_type="CPU")
+if sys.argv[3] == "bf16":
+    options["load_config"] = json.dumps(dict(CPU=dict(INFERENCE_PRECISION_HINT="bf16")))
+pose = OnnxPose(sys.argv[1], providers=[("OpenVINOExecutionProvider", options)])
+poses = pose(sys.argv[2], json.loads(sys.argv[4]))
+print(json.dumps(dict(keypoints=poses.keypoints.tolist(), scores=poses.scores.tolist())))
+"""
+
+
+@pytest.mark.slow
+def test_openvino_finds_the_same_keypoints(tmp_path):
+    python = fresh_python(tmp_path, "onnxruntime-openvino")
+    (onnx,), picture = shipped_models(), get_sample_data("grace_hopper.jpg", asfileobj=False)
+    boxes = [[-50, 0, 560, 2000], [0, 0, 500, 900]]
+    expected = OnnxPose(onnx)(str(picture), boxes)
+    for precision, pixels in (("f32", 0.2), ("bf16", 5)):
+        done = subprocess.run(
+            [python, "-c", IN_BFLOAT16, onnx, str(picture), precision, json.dumps(boxes)],
+            env={"PYTHONPATH": str(tmp_path / "packages")},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        found = {name: np.array(values) for name, values in json.loads(done.stdout).items()}
+        sure = expected.scores > 0.4
+        far = np.abs(found["keypoints"] - expected.keypoints)[sure]
+        assert sure.sum() >= 6 and np.median(far) < pixels
+        np.testing.assert_allclose(found["scores"], expected.scores, atol=0.05)
