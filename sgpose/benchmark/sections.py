@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
@@ -280,12 +280,11 @@ def _compiled(settings: Settings, name: str, batch: int) -> Iterator[Candidates]
 
 INFERENCER, TOPDOWN, ONNX = "MMPoseInferencer", "inference_topdown", "OnnxPose"
 ONNX_INT8 = "OnnxPose, 8-bit integers"
-PERSONS = (("W16 128x96", 8, 9), ("W32 256x192", 2, 9))  # name, pictures, rounds
 
 
 def persons(settings: Settings) -> Iterator[Case]:
     """From a picture and boxes to keypoints, with MMPose's two ways in and with OnnxPose."""
-    for name, count, rounds in PERSONS:
+    for name, count, rounds in (("W16 128x96", 8, 9), ("W32 256x192", 2, 9)):
         for flip in (False, True):
             prepare = partial(_ways, settings, name, count, 4, flip)
             title = f"{name}, 4 persons a picture, flip test {'on' if flip else 'off'}"
@@ -308,18 +307,13 @@ def openvino(settings: Settings) -> Iterator[Case]:
         OPENVINO: (provider, options),
         OPENVINO_BF16: (provider, dict(options, load_config=in_bf16)),
     }
-    for name, count, rounds in PERSONS:
-        for flip in (False, True):
-            prepare = partial(_ways, settings, name, count, 4, flip, providers)
-            title = f"{name}, 4 persons a picture, flip test {'on' if flip else 'off'}"
-            yield Case(
-                "openvino",
-                title,
-                prepare,
-                settings.times(rounds),
-                persons=count * 4,
-                note=f"ONNX Runtime {onnxruntime.__version__}",
-            )
+    for case in persons(settings):
+        yield replace(
+            case,
+            section="openvino",
+            prepare=partial(case.prepare, providers),
+            note=f"ONNX Runtime {onnxruntime.__version__}",
+        )
 
 
 @contextmanager
