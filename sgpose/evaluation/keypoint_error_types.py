@@ -39,6 +39,7 @@ def error_types(
     Returns:
         (K,) indices into ``TYPES``, -1 where the keypoint is not labelled.
     """
+    predicted, truth = np.asarray(predicted, np.float64), np.asarray(truth, np.float64)
     visible = np.asarray(visible, dtype=bool)
     distance = np.linalg.norm(predicted[:, None] - truth[None], axis=-1) / size
     own, twin = np.arange(len(truth)), np.asarray(flip_indices)

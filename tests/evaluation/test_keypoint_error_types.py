@@ -41,6 +41,15 @@ def test_what_is_not_labelled_is_neither_sorted_nor_hit():
     assert sort({0: (90, 80)}, (1, 0, 0, 0)) == [4, -1, -1, -1]
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_limb_without_length_is_a_point():
+    truth = np.array([[50, 50], [50, 50], [90, 90]], np.float32)
+    predicted = np.array([[50, 50], [50, 45], [50, 44]], np.float32)
+    links = [(0, 1)]
+    kinds = error_types(predicted, truth, np.ones(3), 100.0, [0, 1, 2], links, thr=0.02, near=0.03)
+    assert kinds.tolist() == [0, 3, 3]
+
+
 def test_shares_over_persons():
     metric = KeypointErrorTypes()
     metric.dataset_meta = dict(flip_indices=FLIP, skeleton_links=LINKS)
