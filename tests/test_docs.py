@@ -139,13 +139,19 @@ def test_the_configs_of_the_forms_train(tmp_path):
     for _, code, comment, _ in blocks(ROOT / "docs/forms.md"):
         written.append(tmp_path / comment.removeprefix("file: "))
         written[-1].write_text(code)
-    assert [path.name for path in written] == ["limbs.py", "entrance.py", "box.py"]
+    assert [path.name for path in written] == [
+        "supervision.py",
+        "limbs.py",
+        "entrance.py",
+        "box.py",
+    ]
     runners = []
     for config in written:
         (tmp_path / config.stem).mkdir()
         runners.append(Runner.from_cfg(shallow_run(config, tmp_path / config.stem)))
         runners[-1].train()
-    limbs, entrance, box = (runner.model.backbone for runner in runners)
+    supervision, limbs, entrance, box = (runner.model.backbone for runner in runners)
+    assert [supervision.guide_op, box.guide_op] == ["none", "multiply"]
     maps = [
         next(m.num_maps for m in backbone.guides.modules() if hasattr(m, "num_maps"))
         for backbone in (limbs, entrance, box)

@@ -1,0 +1,3 @@
+_base_ = ["td-hm_sghrnet-w16_1xb32-60e_lspet-128x96.py"]
+
+model = dict(backbone=dict(guide_op="none"))
