@@ -4,7 +4,8 @@
 Prints for each type of error the mean value of each guide at the keypoint's true place and at the
 predicted one, and how often the guide is at least as bright at the wrong place. Writes errors.png:
 the maps where keypoints of each type are wrong, taken at equal steps from the test set, without the
-photographs.
+photographs. Of a guide with several maps it is their maximum, under flip test the mean of both
+passes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from mmpose.apis.inference import dataset_meta_from_config
 from PIL import Image
 
 import sgpose  # noqa: F401
-from sgpose.evaluation.guides_at_keypoints import guides_at_keypoints, points_in_map
+from sgpose.evaluation.guide_values import guides_at_keypoints, points_in_map
 from sgpose.evaluation.keypoint_error_types import TYPES
 from sgpose.visualization.attention import map_in_crop, paint_map
 from sgpose.visualization.predictions import kept_predictions
@@ -106,11 +107,11 @@ def main() -> None:
     cfg.merge_from_dict(args.cfg_options)
     cfg.merge_from_dict({"model.test_cfg.output_heatmaps": True})
     metainfo = dataset_meta_from_config(cfg, "test")
+    (first,) = kept_predictions(cfg, args.checkpoint, args.out / "cache", [0])
+    if "guide_maps" not in first["pred_instances"]:
+        raise SystemExit(f"guides_at_errors: {args.config} has no guides, take a guided model")
     samples = kept_predictions(cfg, args.checkpoint, args.out / "cache")
-    try:
-        read = [guides_at_keypoints(sample, metainfo) for sample in samples]
-    except ValueError as error:
-        raise SystemExit(f"guides_at_errors: {error}") from error
+    read = [guides_at_keypoints(sample, metainfo) for sample in samples]
     types = np.concatenate([types for types, _, _ in read])
     values = [np.concatenate([r[i] for r in read], axis=1) for i in (1, 2)]
     print(table(types, *values))
@@ -136,7 +137,7 @@ def main() -> None:
     sheet, _ = contact_sheet(
         rows,
         title="Maps of the guides where a keypoint is wrong",
-        note="Black: shut off; bright yellow: let through. "
+        note="Black: 0; bright yellow: 1. "
         "Ring: the keypoint; cross: where it was put; lines: the true pose.",
         columns=[name for name, _, _ in wrong],
         names=[f"guide {g + 1}" for g in range(len(rows))],

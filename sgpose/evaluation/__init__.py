@@ -3,7 +3,7 @@ from .._compat import check_stack
 
 check_stack()
 
-from .guides_at_keypoints import guides_at_keypoints
+from .guide_values import guides_at_keypoints
 from .keypoint_error_types import KeypointErrorTypes, error_types
 from .per_keypoint_pck import PerKeypointPCK
 

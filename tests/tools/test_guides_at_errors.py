@@ -33,15 +33,20 @@ def test_pictures_are_spread(count, taken):
 def test_a_picture_shows_map_pose_and_error():
     maps = np.zeros((1, 2, 16, 12))
     maps[0, 1, :, 6:] = 1
+
+    def in_image(*points):
+        """From pixels of the picture, 120x160, to those of an image with a crop of 60x80."""
+        return np.array([points]) / 2 + (170, 60)
+
     sample = dict(
         gt_instances=dict(
-            keypoints=np.array([[[40.0, 50.0], [40.0, 100.0]]]), keypoints_visible=np.ones((1, 2))
+            keypoints=in_image([40, 50], [40, 100]), keypoints_visible=np.ones((1, 2))
         ),
         pred_instances=dict(
-            keypoints=np.array([[[40.0, 50.0], [20.0, 130.0]]]),
+            keypoints=in_image([40, 50], [20, 130]),
             guide_maps=maps,
-            guide_input_center=np.array([[60.0, 80.0]]),
-            guide_input_scale=np.array([[120.0, 160.0]]),
+            guide_input_center=np.array([[200.0, 100.0]]),
+            guide_input_scale=np.array([[60.0, 80.0]]),
         ),
     )
     dark, half = (tool["picture"](sample, guide, 1, [(0, 1)]) for guide in (0, 1))
@@ -73,5 +78,5 @@ def test_a_guided_model_is_read_and_drawn(tmp_path, monkeypatch, capsys):
 
 
 def test_a_model_without_guides_is_refused(tmp_path, monkeypatch):
-    with pytest.raises(SystemExit, match="holds no maps of guides"):
+    with pytest.raises(SystemExit, match="has no guides"):
         run("td-hm_hrnet-w16_1xb32-60e_lspet-128x96.py", tmp_path, monkeypatch)

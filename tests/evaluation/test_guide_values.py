@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
 from sgpose.evaluation import guides_at_keypoints
-from sgpose.evaluation.guides_at_keypoints import points_in_map, values_at
+from sgpose.evaluation.guide_values import points_in_map, values_at
 from sgpose.visualization import guide_maps_in_image
 
 METAINFO = dict(flip_indices=[1, 0, 2], skeleton_links=[(0, 2)])
@@ -38,19 +38,20 @@ def test_points_lie_where_the_painted_map_has_them():
 
 
 def sample(guide_maps=True):
-    """A crop of 40x40 pixels at (100, 100), two maps of 4x4, one of which grows to the right."""
-    maps = np.stack([np.tile(np.arange(4) / 4, (4, 1)), np.full((4, 4), 0.5)])
-    predicted = dict(keypoints=np.array([[[110.0, 100.0], [90.0, 100.0], [100.0, 90.0]]]))
+    """A crop of 60x40 pixels at (100, 50), maps of 6x8 that grow to the right and downwards."""
+    rows, columns = np.mgrid[:8, :6] / 8
+    truth = np.array([[[90.0, 50.0], [90.0, 50.0], [100.0, 40.0]]])
+    predicted = dict(keypoints=truth + [[30.0, 5.0], [0.0, 0.0], [0.0, 0.0]])
     if guide_maps:
         predicted |= dict(
-            guide_maps=maps[None],
-            guide_input_center=np.array([[100.0, 100.0]]),
-            guide_input_scale=np.array([[40.0, 40.0]]),
+            guide_maps=np.stack([columns, rows])[None],
+            guide_input_center=np.array([[100.0, 50.0]]),
+            guide_input_scale=np.array([[60.0, 40.0]]),
         )
     truth = dict(
-        keypoints=np.array([[[90.0, 100.0], [90.0, 100.0], [100.0, 90.0]]]),
+        keypoints=truth,
         keypoints_visible=np.array([[1, 1, 0]]),
-        bboxes=np.array([[80.0, 80.0, 120.0, 120.0]]),
+        bboxes=np.array([[70.0, 30.0, 130.0, 70.0]]),
     )
     return dict(gt_instances=truth, pred_instances=predicted)
 
@@ -58,9 +59,9 @@ def sample(guide_maps=True):
 def test_a_hand_worked_person():
     types, at_truth, at_prediction = guides_at_keypoints(sample(), METAINFO)
     assert types.tolist() == [4, 0, -1]
-    # x = 90 is column (90 - 80) / 10 = 1, x = 110 column 3
-    np.testing.assert_allclose(at_truth, [[0.25, 0.25, 0.5], [0.5, 0.5, 0.5]])
-    np.testing.assert_allclose(at_prediction, [[0.75, 0.25, 0.5], [0.5, 0.5, 0.5]])
+    # ten pixels a column from x = 70, five a row from y = 30: (90, 50) is (2, 4), (120, 55) (5, 5)
+    np.testing.assert_allclose(at_truth * 8, [[2, 2, 3], [4, 4, 2]])
+    np.testing.assert_allclose(at_prediction * 8, [[5, 2, 3], [5, 4, 2]])
 
 
 def test_a_prediction_without_maps_is_refused():

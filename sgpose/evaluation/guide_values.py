@@ -12,8 +12,8 @@ def points_in_map(
 ) -> np.ndarray:
     """Move points from the image into a map over a crop of it.
 
-    As with heatmaps, the cell in column i and row j lies at x = cx + (i / w - 1/2) * sx,
-    y = cy + (j / h - 1/2) * sy.
+    As with MSRA's heatmaps, the cell in column i and row j lies at x = cx + (i / w - 1/2) * sx,
+    y = cy + (j / h - 1/2) * sy; UDP's, at i / (w - 1), are half a cell off at most.
 
     Args:
         points: (..., 2) in pixels of the image.
@@ -57,7 +57,8 @@ def guides_at_keypoints(sample: dict, metainfo: dict) -> tuple[np.ndarray, np.nd
 
     Args:
         sample: With ``gt_instances`` and, predicted with ``output_heatmaps=True``,
-            ``pred_instances`` that hold ``guide_maps``.
+            ``pred_instances`` that hold ``guide_maps``: of a guide with several maps their
+            maximum, under flip test the mean of both passes.
         metainfo: The dataset's, with ``flip_indices`` and ``skeleton_links``.
 
     Returns:
