@@ -4,7 +4,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from .keypoint_error_types import error_types
+from .keypoint_error_types import sample_error_types
 
 
 def points_in_map(
@@ -63,7 +63,7 @@ def guides_at_keypoints(sample: dict, metainfo: dict) -> tuple[np.ndarray, np.nd
 
     Returns:
         (K,) indices into ``TYPES``, -1 where the keypoint is not labelled, see
-        :func:`error_types`; (S, K) values of the S guides at the true places; (S, K) at the
+        ``error_types``; (S, K) values of the S guides at the true places; (S, K) at the
         predicted ones.
 
     Raises:
@@ -75,16 +75,8 @@ def guides_at_keypoints(sample: dict, metainfo: dict) -> tuple[np.ndarray, np.nd
             "the prediction holds no maps of guides: take a guided model and set its "
             "test_cfg.output_heatmaps=True"
         )
-    box = np.asarray(truth["bboxes"])[0]
     places = [np.asarray(truth["keypoints"])[0, :, :2], np.asarray(predicted["keypoints"])[0]]
-    types = error_types(
-        places[1],
-        places[0],
-        np.asarray(truth["keypoints_visible"]).reshape(-1) > 0,
-        float((box[2:] - box[:2]).max()),
-        metainfo["flip_indices"],
-        metainfo["skeleton_links"],
-    )
+    types = sample_error_types(sample, metainfo)
     maps = np.asarray(predicted["guide_maps"])[0]
     crop = (
         np.asarray(predicted["guide_input_center"])[0],

@@ -60,6 +60,30 @@ def error_types(
     return np.select(conditions, [-1, 0, 1, 2, 3], default=4)
 
 
+def sample_error_types(sample: dict, metainfo: dict, **limits: float) -> np.ndarray:
+    """Sort the keypoints of one predicted sample, see :func:`error_types`.
+
+    Args:
+        sample: With ``pred_instances`` and ``gt_instances`` of one person.
+        metainfo: The dataset's, with ``flip_indices`` and ``skeleton_links``.
+        limits: Limits other than the defaults of :func:`error_types`.
+
+    Returns:
+        (K,) indices into ``TYPES``, -1 where the keypoint is not labelled.
+    """
+    truth = sample["gt_instances"]
+    box = np.asarray(truth["bboxes"])[0]
+    return error_types(
+        np.asarray(sample["pred_instances"]["keypoints"])[0],
+        np.asarray(truth["keypoints"])[0, :, :2],
+        np.asarray(truth["keypoints_visible"]).reshape(-1) > 0,
+        float((box[2:] - box[:2]).max()),
+        metainfo["flip_indices"],
+        metainfo["skeleton_links"],
+        **limits,
+    )
+
+
 @METRICS.register_module()
 class KeypointErrorTypes(BaseMetric):
     """The share of labelled keypoints that are correct, or wrong in each of four ways.
@@ -87,16 +111,7 @@ class KeypointErrorTypes(BaseMetric):
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
         """Sort the keypoints of a batch's persons."""
         for sample in data_samples:
-            truth, box = sample["gt_instances"], sample["gt_instances"]["bboxes"][0]
-            found = error_types(
-                sample["pred_instances"]["keypoints"][0],
-                truth["keypoints"][0],
-                np.asarray(truth["keypoints_visible"]).reshape(-1) > 0,
-                float((box[2:] - box[:2]).max()),
-                self.dataset_meta["flip_indices"],
-                self.dataset_meta["skeleton_links"],
-                **self.limits,
-            )
+            found = sample_error_types(sample, self.dataset_meta, **self.limits)
             self.results.append(np.bincount(found[found >= 0], minlength=len(TYPES)))
 
     def compute_metrics(self, results: list[np.ndarray]) -> dict[str, float]:
