@@ -7,7 +7,7 @@ model = dict(
     backbone=dict(type="SGHRNet"),
     head=dict(
         type="SGHeatmapHead",
-        segmentation_loss=dict(type="SegmentationLoss", loss_weight=0.002),
+        segmentation_loss=dict(type="SegmentationLoss", loss_weight=0.02),
         loss_weighting=dict(type="DynamicWeightAverage", temperature=1.0, interval=1),
     ),
 )
