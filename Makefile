@@ -50,8 +50,8 @@ docs: setup
 
 # Two runs of the benchmark, whose tables docs/benchmark/README.md shows; on a quiet machine.
 bench: setup
-	$(BIN)/python tools/benchmark.py --run 1 --fresh
-	$(BIN)/python tools/benchmark.py --run 2 --fresh
+	$(BIN)/python -m benchmarks --run 1 --fresh
+	$(BIN)/python -m benchmarks --run 2 --fresh
 
 lint: setup
 	$(BIN)/python -m ruff check .

@@ -34,6 +34,7 @@ include_patterns = [
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "configs/sg_hrnet/README.md",
+    "projects/**",
 ]
 # What is never walked through.
 exclude_patterns = [

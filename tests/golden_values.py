@@ -183,13 +183,6 @@ def sg_hrnet_from_the_branch_outputs() -> dict:
 
 
 @golden
-def spatial_attention_hrnet() -> dict:
-    model = fill(MODELS.build(dict(type="SpatialAttentionHRNet", extra=EXTRA)))
-    with torch.no_grad():
-        return features_and_logits(model(noise(1, 3, 64, 96)))
-
-
-@golden
 def sg_backbone() -> dict:
     resnet = dict(type="ResNet", depth=50, stem_channels=8, base_channels=8, out_indices=(1, 3))
     model = fill(MODELS.build(dict(type="SGBackbone", backbone=resnet, guide_indices=(0, 1))))

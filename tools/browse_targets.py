@@ -16,13 +16,13 @@ from PIL import Image
 from tqdm import tqdm
 
 import sgpose  # noqa: F401
-from sgpose.visualization.sheet import Cell, contact_sheet
-from sgpose.visualization.target_sheet import (
+from sgpose.analysis.target_sheet import (
     encoder_of,
     target_dataset,
     target_items,
     target_panels,
 )
+from sgpose.visualization.sheet import Cell, contact_sheet
 
 
 def target_sheet(

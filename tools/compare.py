@@ -17,7 +17,7 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from sgpose.comparison import (
+from sgpose.analysis.comparison import (
     Arm,
     Study,
     best_metric,

@@ -19,7 +19,7 @@ from mmpose.apis.inference import dataset_meta_from_config
 from PIL import Image
 
 import sgpose  # noqa: F401
-from sgpose.visualization.gallery import (
+from sgpose.analysis.gallery import (
     Predicted,
     evaluator_of,
     gallery_page,
@@ -32,7 +32,7 @@ from sgpose.visualization.gallery import (
     sample_pck,
     sample_pictures,
 )
-from sgpose.visualization.predictions import kept_predictions
+from sgpose.analysis.predictions import kept_predictions
 
 
 def gallery(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sgpose.visualization.curves import plot_runs, read_run
+from sgpose.analysis.curves import plot_runs, read_run
 
 
 def parse_args() -> argparse.Namespace:

@@ -5,13 +5,11 @@ check_stack()
 
 from .lspet_dataset import LspetDataset
 from .toy_people import toy_sample, write_toy_people
-from .transforms import DarkenOutsideBox, LoadImageOnce, PastePeople
+from .transforms import LoadImageOnce
 
 __all__ = [
-    "DarkenOutsideBox",
     "LoadImageOnce",
     "LspetDataset",
-    "PastePeople",
     "toy_sample",
     "write_toy_people",
 ]

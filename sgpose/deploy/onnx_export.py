@@ -42,7 +42,6 @@ except ImportError as error:
     ) from error
 
 from ..datasets import toy_sample
-from ..datasets.transforms import DarkenOutsideBox
 from ..models.heads.segmentation_guided_head import attention_maps
 from .crops import crop_persons, read_image
 from .folding import drop_maps, fuse_layers
@@ -217,7 +216,7 @@ def describe(model: nn.Module, decode: bool, flip_test: bool) -> PoseSpec:
                 "export its heatmaps instead, which OnnxPose decodes as MMPose does"
             )
         output = "keypoints"
-    scale, affine, darken = _read_pipeline(model.cfg.test_dataloader.dataset.pipeline)
+    scale, affine = _read_pipeline(model.cfg.test_dataloader.dataset.pipeline)
     if tuple(affine.input_size) != tuple(model.head.decoder.input_size):
         raise ValueError(
             f"the test pipeline makes crops of {tuple(affine.input_size)}, the codec expects "
@@ -244,7 +243,6 @@ def describe(model: nn.Module, decode: bool, flip_test: bool) -> PoseSpec:
         keypoint_names=tuple(meta["keypoint_id2name"][i] for i in range(meta["num_keypoints"])),
         skeleton=tuple((int(a), int(b)) for a, b in meta["skeleton_links"]),
         dataset=str(meta["dataset_name"]),
-        outside=float(darken.outside) if darken else 1.0,
     )
 
 
@@ -282,13 +280,10 @@ def _describe_codec(decoder) -> tuple[dict, str]:
 
 def _read_pipeline(
     pipeline: Sequence[dict],
-) -> tuple[GetBBoxCenterScale, TopdownAffine, DarkenOutsideBox | None]:
+) -> tuple[GetBBoxCenterScale, TopdownAffine]:
     """Build the transforms that make crops; raise a ValueError if they are other than expected."""
     transforms = [TRANSFORMS.build(cfg) for cfg in pipeline]
-    darken = next((t for t in transforms if isinstance(t, DarkenOutsideBox)), None)
     kinds = [LoadImage, GetBBoxCenterScale, TopdownAffine, PackPoseInputs]
-    if darken:
-        kinds.insert(3, DarkenOutsideBox)
     names = [type(transform).__name__ for transform in transforms]
     if len(names) != len(kinds) or not all(map(isinstance, transforms, kinds)):
         raise ValueError(
@@ -298,12 +293,7 @@ def _read_pipeline(
     load, scale, affine = transforms[:3]
     if load.to_float32 or load.color_type != "color" or load.imdecode_backend != "cv2":
         raise ValueError("LoadImage is not as by default: the runtime reads 8-bit colour by OpenCV")
-    if darken and (darken.jitter or darken.use_udp != affine.use_udp):
-        raise ValueError(
-            "DarkenOutsideBox of the test pipeline must have jitter=0 and TopdownAffine's use_udp, "
-            f"got jitter={darken.jitter}, use_udp={darken.use_udp}"
-        )
-    return scale, affine, darken
+    return scale, affine
 
 
 def _is_guided(model: nn.Module) -> bool:

@@ -3,7 +3,7 @@ from .._compat import check_stack
 
 check_stack()
 
-from .backbones import SGBackbone, SGHRNet, SpatialAttentionHRNet
+from .backbones import SGBackbone, SGHRNet
 from .heads import SegmentationGuidedHeadMixin, SGHeatmapHead, SGRTMCCHead, SGSimCCHead
 from .layers import GuidedFeatures, SegmentationGuidedModule
 from .losses import DynamicWeightAverage, SegmentationLoss
@@ -21,5 +21,4 @@ __all__ = [
     "SegmentationGuidedHeadMixin",
     "SegmentationGuidedModule",
     "SegmentationLoss",
-    "SpatialAttentionHRNet",
 ]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mmpose.datasets.transforms import GetBBoxCenterScale, LoadImage, TopdownAffine
 
-from sgpose.datasets.transforms import DarkenOutsideBox
+from projects.study import DarkenOutsideBox
 from sgpose.deploy.crops import check_boxes, crop_geometry, crop_persons, read_image, to_image
 from sgpose.deploy.pose_spec import PoseSpec
 

@@ -292,15 +292,6 @@ def test_an_unknown_transform_is_refused(trained, tmp_path):
     refused(trained(), tmp_path, "pipeline is .*YOLOXHSVRandomAug", edit=edit)
 
 
-@pytest.mark.parametrize("options", [dict(jitter=0.1), dict(use_udp=True)])
-def test_darkening_that_the_runtime_does_not_do_is_refused(trained, tmp_path, options):
-    def edit(cfg):
-        darken = dict(type="DarkenOutsideBox", **options)
-        cfg.test_dataloader.dataset.pipeline.insert(3, darken)
-
-    refused(trained(), tmp_path, "must have jitter=0 and TopdownAffine's use_udp", edit=edit)
-
-
 def test_half_the_room_and_nearly_the_same_heatmaps(trained, exported, tmp_path):
     source, plain = trained("plain"), exported("plain", guide_maps=True)
     path = tmp_path / "half.onnx"

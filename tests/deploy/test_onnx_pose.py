@@ -7,11 +7,10 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from mmengine.config import Config
-from mmpose.apis import inference_topdown, init_model
+from mmpose.apis import inference_topdown
 
 from sgpose.datasets import toy_sample
-from sgpose.deploy import GuidedPoses, OnnxPose, Poses, export_onnx
+from sgpose.deploy import GuidedPoses, OnnxPose, Poses
 
 # as detectors give them: inside, beyond the border, outside, a line, tiny
 BOXES = np.array(
@@ -39,20 +38,6 @@ def test_keypoints_are_those_of_inference_topdown(trained, exported, picture, co
         keypoints, scores = pose(picture, boxes)
         np.testing.assert_allclose(keypoints, concat(found, "keypoints"), rtol=0, atol=1e-2)
         np.testing.assert_allclose(scores, concat(found, "keypoint_scores"), atol=1e-4)
-
-
-def test_crops_are_darkened_as_in_training(trained, picture, tmp_path):
-    source = trained("plain")
-    cfg = Config(source.cfg.to_dict())
-    darken = dict(type="DarkenOutsideBox", outside=0.2)
-    cfg.test_dataloader.dataset.pipeline.insert(3, darken)
-    export_onnx(cfg, source.checkpoint, tmp_path / "dark.onnx")
-    dark, plain = OnnxPose(tmp_path / "dark.onnx"), trained("plain").model()
-    model = init_model(cfg, str(source.checkpoint), device="cpu")
-    keypoints, _ = dark(picture, BOXES)
-    expected = concat(mmpose(model, picture, BOXES), "keypoints")
-    np.testing.assert_allclose(keypoints, expected, rtol=0, atol=1e-2)
-    assert np.abs(keypoints - concat(mmpose(plain, picture, BOXES), "keypoints")).max() > 1
 
 
 @pytest.mark.parametrize("codec", ["unbiased", "udp"])

@@ -10,9 +10,7 @@ from fabricate import coco_style, tiny_run
 from mmengine.config import Config
 from mmengine.utils import get_installed_path
 
-from sgpose.codecs import keypoint_discs
-from sgpose.datasets import write_toy_people
-from sgpose.visualization.target_sheet import (
+from sgpose.analysis.target_sheet import (
     LEFT,
     RIGHT,
     draw_sides,
@@ -22,6 +20,8 @@ from sgpose.visualization.target_sheet import (
     target_maps,
     target_panels,
 )
+from sgpose.codecs import keypoint_discs
+from sgpose.datasets import write_toy_people
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs" / "sg_hrnet"

@@ -1,6 +1,5 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
 from .sg_backbone import SGBackbone
 from .sg_hrnet import SGHRNet
-from .spatial_attention_hrnet import SpatialAttentionHRNet
 
-__all__ = ["SGBackbone", "SGHRNet", "SpatialAttentionHRNet"]
+__all__ = ["SGBackbone", "SGHRNet"]

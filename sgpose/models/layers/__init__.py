@@ -11,14 +11,12 @@ from .segmentation_guided_module import (
     guide_features,
     resize_maps,
 )
-from .spatial_attention import SpatialAttention
 
 __all__ = [
     "GuideModulation",
     "MultiResolutionGuide",
     "GuidedFeatures",
     "SegmentationGuidedModule",
-    "SpatialAttention",
     "build_guides",
     "check_guide_op",
     "compose_convs",

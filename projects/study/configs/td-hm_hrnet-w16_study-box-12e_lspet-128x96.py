@@ -1,0 +1,11 @@
+# The crop is darkened outside the person's box, whose sides are moved at random in training.
+_base_ = ["td-hm_hrnet-w16_study-12e_lspet-128x96.py"]
+
+custom_imports = dict(imports=["sgpose", "projects.study"])
+train_pipeline = _base_.train_pipeline
+train_pipeline.insert(5, dict(type="DarkenOutsideBox", outside=0.3, jitter=0.05))
+val_pipeline = _base_.val_pipeline
+val_pipeline.insert(3, dict(type="DarkenOutsideBox", outside=0.3))
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
+test_dataloader = val_dataloader

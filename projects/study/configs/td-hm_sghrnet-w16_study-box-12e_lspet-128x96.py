@@ -1,0 +1,15 @@
+_base_ = ["td-hm_hrnet-w16_study-box-12e_lspet-128x96.py"]
+
+visualizer = dict(type="SGLocalVisualizer")
+model = dict(
+    backbone=dict(type="SGHRNet"),
+    head=dict(
+        type="SGHeatmapHead",
+        segmentation_loss=dict(type="SegmentationLoss", loss_weight=0.002),
+        loss_weighting=dict(type="DynamicWeightAverage", temperature=1.0, interval=1),
+    ),
+)
+
+train_pipeline = _base_.train_pipeline
+train_pipeline[-2].encoder = dict(type="SegmentationTarget", codec=_base_.codec, radius=2.5)
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
