@@ -142,7 +142,7 @@ def test_what_enters_a_stage_is_guided_wherever_that_is_the_form():
     with torch.device("meta"):
         models = [MODELS.build(Config.fromfile(path).model) for path in GUIDED]
     entrance = [m.backbone for m in models if m.backbone.guide_target == "stage_inputs"]
-    assert len(entrance) >= 5
+    assert len(entrance) >= 2
     for backbone in entrance:
         for stage in (3, 4):
             modules = getattr(backbone, f"stage{stage}")

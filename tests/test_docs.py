@@ -143,20 +143,19 @@ def test_the_configs_of_the_forms_train(tmp_path):
         "supervision.py",
         "limbs.py",
         "entrance.py",
-        "box.py",
     ]
     runners = []
     for config in written:
         (tmp_path / config.stem).mkdir()
         runners.append(Runner.from_cfg(shallow_run(config, tmp_path / config.stem)))
         runners[-1].train()
-    supervision, limbs, entrance, box = (runner.model.backbone for runner in runners)
-    assert [supervision.guide_op, box.guide_op] == ["none", "multiply"]
+    supervision, limbs, entrance = (runner.model.backbone for runner in runners)
+    assert supervision.guide_op == "none"
     maps = [
         next(m.num_maps for m in backbone.guides.modules() if hasattr(m, "num_maps"))
-        for backbone in (limbs, entrance, box)
+        for backbone in (limbs, entrance)
     ]
-    assert maps == [13, 13, 1]
+    assert maps == [13, 13]
     assert [limbs.guide_target, entrance.guide_target] == ["branch_output", "stage_inputs"]
 
 

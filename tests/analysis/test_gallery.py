@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmpose.apis import inference_topdown, init_model
 from mmpose.registry import MODELS
 
+from sgpose.analysis import predictions
 from sgpose.analysis.gallery import (
     Predicted,
     gallery_page,
@@ -27,7 +28,6 @@ from sgpose.analysis.gallery import (
 )
 from sgpose.analysis.predictions import KeepPredictions, kept_predictions
 from sgpose.datasets import write_toy_people
-from sgpose.visualization import predictions
 from sgpose.visualization.sheet import Cell
 
 ROOT = Path(__file__).parents[2]

@@ -31,7 +31,7 @@ from sgpose.analysis.comparison.run import run as train_and_test
 from sgpose.analysis.comparison.runs import arm_hash, pending_runs
 from sgpose.datasets import write_toy_people
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TOY = ROOT / "configs/sg_hrnet/toy/td-hm_sghrnet-w16_1xb16-25e_toy-128x96.py"
 
 
