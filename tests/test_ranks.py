@@ -21,6 +21,7 @@ from toy_runs import Diary, fabricated_batch, small_estimator, small_toy_run, tr
 
 import sgpose  # noqa: F401
 from sgpose.datasets import write_toy_people
+from sgpose.models.losses import AutoLossWeight
 
 PEOPLE, EPOCHS, BATCH = 18, 2, 4
 WORLDS = (2, 4)
@@ -90,6 +91,13 @@ def estimator() -> torch.nn.Module:
     return model
 
 
+def automatic_weights(rank: int) -> list[float]:
+    """Weights in five steps, of which three settle them; rank 1 has no labels in the second."""
+    auto = AutoLossWeight(otherwise=0.002, steps=3).train()
+    losses = [(1.0 + rank, 2.0), (0.0 if rank == 1 else 3.0, 1.0 + rank), (4.0, 1.0 + 2 * rank)]
+    return [float(auto(torch.tensor(a), torch.tensor(b))) for a, b in losses + losses[:2]]
+
+
 def work(rank: int, world: int, root: str) -> None:
     """What one rank does."""
     os.environ.update(WORLD_SIZE=str(world), RANK=str(rank), LOCAL_RANK=str(rank))
@@ -109,6 +117,7 @@ def work(rank: int, world: int, root: str) -> None:
     found = dict(
         unlabelled=gradients(wrapped, [uneven, persons(rank, 2, labelled=rank != 1)]),
         history=wrapped.module.head.loss_weighting.history.clone(),
+        automatic=automatic_weights(rank),
         toy=toy_training(Path(root), world, ema=False),
     )
     if world == 2:
@@ -162,6 +171,14 @@ def test_the_history_is_the_mean_over_ranks_and_steps(worlds, world):
         for row, interval in enumerate(range(complete - 1, max(complete - 3, -1), -1)):
             expected = losses[2 * interval : 2 * interval + 2].mean(axis=0)
             np.testing.assert_allclose(buffers["history"][row], expected, rtol=1e-5)
+
+
+def test_an_automatic_weight_is_the_same_on_all_ranks(worlds):
+    ranks = [rank["automatic"] for rank in worlds[2]]
+    assert ranks[0] == ranks[1]
+    ratios = [1.5 / 2, 1.5 / 1.5, 4 / 2]  # of the means over both
+    expected = [np.exp(np.log(ratios[: i + 1]).mean()) for i in range(3)]
+    assert ranks[0] == pytest.approx([*expected, expected[-1], expected[-1]])
 
 
 def test_averaging_models_leaves_the_weighting_as_it_is(worlds):

@@ -55,7 +55,7 @@ def check_loaded_weights(backbone: nn.Module, weights: Mapping[str, Tensor], pre
     elif len(backbone.guides) and not any(k.startswith(NEW) for k in given):
         print_log(
             f"{name}: the checkpoint is of a backbone without guides, which start fresh; "
-            "missing keys with 'guides' or 'loss_weighting' are expected",
+            "missing keys with 'guides' are expected",
             logger="current",
         )
 

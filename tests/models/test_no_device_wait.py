@@ -64,10 +64,13 @@ def batch():
     return dict(inputs=torch.randn(2, 3, 64, 64), data_samples=samples)
 
 
+@pytest.mark.parametrize("weight", [0.002, "auto"])
 @pytest.mark.parametrize("interval", [1, 3])
-def test_a_training_step_waits_for_nothing(small_extra, host, interval):
+def test_a_training_step_waits_for_nothing(small_extra, host, interval, weight):
     weighting = dict(type="DynamicWeightAverage", interval=interval)
-    model = estimator(small_extra, loss_weighting=weighting)
+    model = estimator(
+        small_extra, loss_weighting=weighting, segmentation_loss=dict(loss_weight=weight)
+    )
     data = batch()
     for _ in range(3):
         with NoWaiting():

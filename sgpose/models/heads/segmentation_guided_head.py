@@ -1,13 +1,18 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
 from __future__ import annotations
 
+import logging
+
 import torch
+from mmengine.logging import print_log
 from mmpose.models.heads import HeatmapHead, RTMCCHead, SimCCHead
+from mmpose.models.losses import RLELoss
 from mmpose.models.utils.tta import flip_heatmaps
 from mmpose.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..layers import GuidedFeatures, resize_maps
+from ..losses.segmentation_loss import LOSS_WEIGHT
 
 
 def resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -62,27 +67,62 @@ class SegmentationGuidedHeadMixin:
 
     Args:
         segmentation_loss (dict, optional): Config of the segmentation loss, None for none.
-            Defaults to ``dict(type='SegmentationLoss', loss_weight=0.002)``.
+            Defaults to ``dict(type='SegmentationLoss', loss_weight=0.002)``; ``type`` may be left
+            out. ``loss_weight='auto'`` finds the weight in the first steps; beside RLELoss, a
+            likelihood without a magnitude, it is the number.
         loss_weighting (dict, optional): Config of the weighting, None for none. Defaults to
-            ``dict(type='DynamicWeightAverage', temperature=1.0, interval=1)``. Another module
-            needs what is used of that one: ``weights()`` and the call with losses and weights.
+            ``dict(type='DynamicWeightAverage', temperature=1.0, interval=1)``; ``type`` may be
+            left out. Another module needs what is used of that one: ``weights()`` and the call
+            with losses and weights. With a ``loss_weight`` of 0 nothing is weighted.
         args, kwargs: The head's own.
+
+    Raises:
+        TypeError: If a class names a head before the mix-in, whose methods would then not be used.
     """
+
+    def __init_subclass__(cls, **kwargs) -> None:
+        super().__init_subclass__(**kwargs)
+        before = cls.__mro__[: cls.__mro__.index(SegmentationGuidedHeadMixin)]
+        for base in before:
+            if issubclass(base, nn.Module) and not issubclass(base, SegmentationGuidedHeadMixin):
+                raise TypeError(
+                    f"{cls.__name__} takes its losses from {base.__name__}, not from the mix-in: "
+                    "name SegmentationGuidedHeadMixin first, class "
+                    f"{cls.__name__}(SegmentationGuidedHeadMixin, {base.__name__})"
+                )
 
     def __init__(
         self,
         *args,
-        segmentation_loss: dict | None = dict(type="SegmentationLoss", loss_weight=0.002),
+        segmentation_loss: dict | None = dict(type="SegmentationLoss", loss_weight=LOSS_WEIGHT),
         loss_weighting: dict | None = dict(
             type="DynamicWeightAverage", temperature=1.0, interval=1
         ),
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
+        if segmentation_loss is not None:
+            segmentation_loss = dict(dict(type="SegmentationLoss"), **segmentation_loss)
+            if segmentation_loss.get("loss_weight") == "auto" and self._is_likelihood():
+                segmentation_loss["loss_weight"] = LOSS_WEIGHT
+        if loss_weighting is not None:
+            loss_weighting = dict(dict(type="DynamicWeightAverage"), **loss_weighting)
         self.segmentation_loss = segmentation_loss and MODELS.build(segmentation_loss)
         self.loss_weighting = loss_weighting and MODELS.build(loss_weighting)
 
-    def forward(self, feats: GuidedFeatures):
+    def _is_likelihood(self) -> bool:
+        """Whether the head's loss crosses zero; if so it is said what 'auto' means then."""
+        likelihood = any(isinstance(module, RLELoss) for module in self.modules())
+        if likelihood:
+            print_log(
+                f"{type(self).__name__}: loss_weight='auto' is {LOSS_WEIGHT} here, since RLELoss "
+                "is a likelihood, whose magnitude says nothing. Set a number that suits it",
+                logger="current",
+                level=logging.WARNING,
+            )
+        return likelihood
+
+    def forward(self, feats: GuidedFeatures, *args, **kwargs):
         """Run the head.
 
         Raises:
@@ -95,7 +135,7 @@ class SegmentationGuidedHeadMixin:
                 f"{tuple(needed)} and got {given}: set its in_featuremap_size to that, or give it "
                 "another output of the backbone"
             )
-        return super().forward(feats)
+        return super().forward(feats, *args, **kwargs)
 
     def loss(self, feats: GuidedFeatures, batch_data_samples: list, train_cfg: dict = {}) -> dict:
         """Compute the head's losses and the segmentation loss, weighted.
@@ -112,18 +152,21 @@ class SegmentationGuidedHeadMixin:
         target = _segmentation_target(batch_data_samples)
         logits = [resize_logits(x, target.shape[-2:]) for x in _segmentation_logits(feats)]
         segmentation = self.segmentation_loss(logits, target)
-        if self.loss_weighting is None:
-            return dict(losses, loss_seg=segmentation)
-
         names = [name for name in losses if "loss" in name]
         keypoint = sum(_total(losses[name]) for name in names)
+        auto = getattr(self.segmentation_loss, "auto_weight", None)
+        # the weighting compares each loss with itself: it must not see the factor settle
+        scale = 1.0 if auto is None else auto(keypoint, segmentation)
+        if self.loss_weighting is None or getattr(self.segmentation_loss, "loss_weight", 1) == 0:
+            return dict(losses, loss_seg=scale * segmentation)
+
         weights = self.loss_weighting.weights()
         weighted = self.loss_weighting(dict(keypoint=keypoint, segmentation=segmentation), weights)
         losses.update({name: _scale(losses[name], weights["keypoint"]) for name in names})
         losses.update(
-            loss_seg=weighted["segmentation"],
+            loss_seg=scale * weighted["segmentation"],
             raw_kpt=keypoint.detach(),
-            raw_seg=segmentation.detach(),
+            raw_seg=scale * segmentation.detach(),
             weight_kpt=weights["keypoint"],
             weight_seg=weights["segmentation"],
         )

@@ -1,12 +1,16 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import torch
 from mmengine.dist import all_reduce
+from mmengine.logging import print_log
 from mmpose.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
+
+from .training_state import TrainingState
 
 
 def dwa_weights(latest: Tensor, previous: Tensor, temperature: float = 1.0) -> Tensor:
@@ -17,28 +21,33 @@ def dwa_weights(latest: Tensor, previous: Tensor, temperature: float = 1.0) -> T
     by Liu et al., https://arxiv.org/abs/1803.10704.
 
     Args:
-        latest: (N,) finite losses >= 0 of the last interval.
-        previous: (N,) finite losses >= 0 of the interval before. Where one is 0 there is no ratio
-            to speak of, and 1 is taken.
+        latest: (N,) finite losses of the last interval.
+        previous: (N,) finite losses of the interval before. Where one of both is not positive
+            there is no rate of descent to speak of, and the ratio is taken as 1.
         temperature: T > 0. Larger values make the weights more alike.
 
     Returns:
         (N,) weights >= 0 with sum N.
     """
-    ratio = torch.where(previous > 0, latest / previous, torch.ones_like(latest))
+    positive = (latest > 0) & (previous > 0)
+    ratio = torch.where(positive, latest / previous, torch.ones_like(latest))
     scaled = (ratio / temperature).nan_to_num()
     return len(latest) * scaled.softmax(dim=0)
 
 
 @MODELS.register_module()
-class DynamicWeightAverage(nn.Module):
+class DynamicWeightAverage(TrainingState):
     """Weight the losses of several tasks by their rates of descent (paper, eq. 7-10).
 
     One step is one training forward. The losses of a step are averaged over all ranks, then over
     the steps of an interval; the weights follow from the last two complete intervals and are 1
     until there are two. A step with a non-finite loss is left out of the history. Outside
     training the history stays as it is. All of it lives in buffers, so that a resumed run goes on
-    with the same weights, and nothing here waits for the device.
+    with the same weights, and no step waits for the device.
+
+    Negative logarithms of likelihoods (RLELoss) cross zero, around which a ratio of two losses
+    means nothing. From the first step in which a task's loss is negative its ratio stays 1, which
+    is said once, when the training mode is set next (after the epoch).
 
     A checkpoint that is loaded without being resumed brings its history along too: for up to two
     intervals the weights then follow from the earlier run.
@@ -74,10 +83,13 @@ class DynamicWeightAverage(nn.Module):
         self.register_buffer("running_sum", torch.zeros(len(tasks)))
         self.register_buffer("num_steps", torch.zeros((), dtype=torch.long))  # in this interval
         self.register_buffer("num_intervals", torch.zeros((), dtype=torch.long))
+        # steps in which the loss was negative
+        self.register_buffer("num_negative", torch.zeros(len(tasks), dtype=torch.long))
+        self._warned = False
 
     def weights(self) -> dict[str, Tensor]:
         """Return the scalar weight of each task in the coming step, without gradient."""
-        latest, previous = self.history
+        latest, previous = self.history.masked_fill(self.num_negative > 0, 0)
         warm = self.num_intervals >= 2
         weights = dwa_weights(latest, previous, self.temperature)
         weights = torch.where(warm, weights, torch.ones_like(weights))
@@ -112,6 +124,7 @@ class DynamicWeightAverage(nn.Module):
     def _record(self, losses: Tensor) -> None:
         all_reduce(losses, op="mean")
         finite = losses.isfinite().all()
+        self.num_negative += finite & (losses < 0)
         total = self.running_sum + losses.nan_to_num(0, 0, 0) * finite
         self.num_steps += finite
         complete = finite & (self.num_steps >= self.interval)
@@ -120,3 +133,18 @@ class DynamicWeightAverage(nn.Module):
         self.running_sum.copy_(total * ~complete)
         self.num_steps *= ~complete
         self.num_intervals += complete
+
+    def train(self, mode: bool = True) -> DynamicWeightAverage:
+        """Set the mode; warn if a loss has been negative, which is looked up here alone."""
+        super().train(mode)
+        if not self._warned and self.num_negative.any():
+            self._warned = True
+            negative = [task for task, n in zip(self.tasks, self.num_negative) if n]
+            print_log(
+                f"DynamicWeightAverage: the loss of {', '.join(negative)} has been negative, as "
+                "likelihoods (RLELoss) may be; its rate of descent cannot be told and counts as 1. "
+                "loss_weighting=None takes fixed weights",
+                logger="current",
+                level=logging.WARNING,
+            )
+        return self

@@ -8,6 +8,11 @@ import torch.nn.functional as F
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
+from .auto_loss_weight import AutoLossWeight
+
+#: The paper's lambda.
+LOSS_WEIGHT = 0.002
+
 
 @MODELS.register_module()
 class SegmentationLoss(nn.Module):
@@ -16,15 +21,23 @@ class SegmentationLoss(nn.Module):
     The mean over maps, batch and pixels, times the paper's lambda. (The paper sums over pixels, as
     it does in the heatmap loss; MMPose averages both, which leaves their ratio as it is.)
 
+    With ``loss_weight='auto'`` this is the mean itself, and ``auto_weight`` tells the guided head
+    what to multiply it with so that it is as large as the keypoint loss in the first steps.
+
     Args:
-        loss_weight (float): The paper's lambda, >= 0. Defaults to 0.002.
+        loss_weight: The paper's lambda, >= 0, or ``'auto'``, see :class:`AutoLossWeight`, which
+            takes the paper's 0.002 where the keypoint loss is not positive. Defaults to 0.002.
     """
 
-    def __init__(self, loss_weight: float = 0.002) -> None:
+    def __init__(self, loss_weight: float | str = LOSS_WEIGHT) -> None:
         super().__init__()
-        if loss_weight < 0:
-            raise ValueError(f"loss_weight must not be negative, got {loss_weight}")
+        auto = loss_weight == "auto"
+        if not auto and (isinstance(loss_weight, str) or not loss_weight >= 0):
+            raise ValueError(
+                f"loss_weight must not be negative, got {loss_weight!r}: a number >= 0, or 'auto'"
+            )
         self.loss_weight = loss_weight
+        self.auto_weight = AutoLossWeight(otherwise=LOSS_WEIGHT) if auto else None
 
     def forward(self, logits: Sequence[Tensor], target: Tensor) -> Tensor:
         """Compute the loss.
@@ -46,4 +59,5 @@ class SegmentationLoss(nn.Module):
                 f"{tuple(target.shape)}, got {shapes}"
             )
         losses = [F.binary_cross_entropy_with_logits(x.float(), target.float()) for x in logits]
-        return self.loss_weight * torch.stack(losses).mean()
+        loss = torch.stack(losses).mean()
+        return loss if self.auto_weight is not None else self.loss_weight * loss

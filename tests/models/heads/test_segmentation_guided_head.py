@@ -6,10 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.structures import InstanceData, PixelData
+from mmpose.models.heads import HeatmapHead, RegressionHead, RLEHead
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample, merge_data_samples
 
-from sgpose.models import GuidedFeatures
+from sgpose.models import GuidedFeatures, SegmentationGuidedHeadMixin
+from sgpose.models.heads import segmentation_guided_head
 from sgpose.models.heads.segmentation_guided_head import attention_maps, resize_logits
 
 CODEC = dict(type="MSRAHeatmap", input_size=(48, 64), heatmap_size=(12, 16), sigma=1)
@@ -67,6 +69,18 @@ def plain(name="heatmap"):
     cfg["type"] = cfg["type"][2:]
     torch.manual_seed(0)
     return MODELS.build(cfg).train()
+
+
+UDP = dict(type="UDPHeatmap", input_size=(48, 64), heatmap_size=(12, 16), sigma=1)
+HEADS_AND_UDP = dict(HEADS, udp=dict(HEADS["heatmap"], decoder=UDP))
+
+
+class SGRegressionHead(SegmentationGuidedHeadMixin, RegressionHead):
+    pass
+
+
+class SGRLEHead(SegmentationGuidedHeadMixin, RLEHead):
+    pass
 
 
 def guided_features(seed=0, size=(16, 12), num_guides=3):
@@ -166,8 +180,6 @@ def test_all_losses_of_the_parent_get_one_weight_and_lists_too():
                 loss_b=[torch.tensor([1.0, 3.0]), torch.tensor(4.0)],
                 acc_pose=torch.tensor(0.5),
             )
-
-    from sgpose.models import SegmentationGuidedHeadMixin
 
     class Head(SegmentationGuidedHeadMixin, Parent):
         pass
@@ -361,8 +373,6 @@ def test_a_head_may_return_instances_alone():
         def predict(self, feats, batch_data_samples, test_cfg):
             return [InstanceData() for _ in batch_data_samples]
 
-    from sgpose.models import SegmentationGuidedHeadMixin
-
     class Head(SegmentationGuidedHeadMixin, Parent):
         pass
 
@@ -376,3 +386,110 @@ def test_channels_are_those_of_the_heatmaps_where_there_are_some():
     build(out_channels=6)._check_keypoints(sample)
     with pytest.raises(ValueError, match="predicts 5 channels, the targets have 6"):
         build()._check_keypoints(sample)
+
+
+def coordinates_head(cls, **kwargs):
+    decoder = dict(type="RegressionLabel", input_size=(48, 64))
+    return cls(in_channels=4, num_joints=5, decoder=decoder, **kwargs).train()
+
+
+def with_coordinates(batch):
+    for i, sample in enumerate(batch):
+        g = torch.Generator().manual_seed(i)
+        sample.gt_instance_labels.keypoint_labels = torch.rand(1, 5, 2, generator=g)
+        del sample.gt_fields.heatmaps
+    return batch
+
+
+def pooled(feats):
+    return GuidedFeatures([feats[-1].mean((2, 3))], feats.segmentation_logits)
+
+
+@pytest.mark.parametrize("name", [*HEADS_AND_UDP, "regression"])
+@pytest.mark.parametrize("weighting", [None, dict(interval=2)])
+def test_an_automatic_weight_makes_both_losses_alike(name, weighting):
+    options = dict(segmentation_loss=dict(loss_weight="auto"), loss_weighting=weighting)
+    batch = samples("heatmap" if name in ("udp", "regression") else name)
+    if name == "regression":
+        batch, head = with_coordinates(batch), coordinates_head(SGRegressionHead, **options)
+    else:
+        head = MODELS.build(dict(copy.deepcopy(HEADS_AND_UDP[name]), **options)).train()
+    auto, ratios, weights = head.segmentation_loss.auto_weight, [], []
+    for seed in range(auto.steps + 3):
+        feats = guided_features(seed % 7)
+        logits = feats.segmentation_logits
+        losses = head.loss(pooled(feats) if name == "regression" else feats, batch)
+        keypoint = losses["raw_kpt"] if weighting else losses["loss_kpt"]
+        segmentation = losses["raw_seg"] if weighting else losses["loss_seg"]
+        weights.append(float(segmentation) / float(bce(GuidedFeatures([], logits), batch)))
+        ratios.append(weights[-1] * float(keypoint) / float(segmentation))
+    settled = np.exp(np.log(ratios[: auto.steps]).mean())
+    assert weights[-3:] == pytest.approx([settled] * 3, rel=1e-4)
+    assert weights[:-3] == pytest.approx(
+        [np.exp(np.log(ratios[: i + 1]).mean()) for i in range(auto.steps)], rel=1e-4
+    )
+
+
+def test_the_weighting_does_not_see_the_automatic_weight_settle():
+    """Its ratios are those of the losses, whatever the weight does in the first steps."""
+    auto = build(segmentation_loss=dict(loss_weight="auto"))
+    number = build(segmentation_loss=dict(loss_weight=1.0))
+    weights = []
+    for seed in range(8):
+        feats, batch = guided_features(seed), samples()
+        feats = GuidedFeatures(feats, [(1 + seed) * x for x in feats.segmentation_logits])
+        a, b = auto.loss(feats, batch), number.loss(feats, batch)
+        for name in ("weight_kpt", "weight_seg", "loss_kpt"):
+            assert torch.equal(a[name], b[name])
+        weights.append(float(auto.segmentation_loss.auto_weight.weight()))
+        assert float(a["loss_seg"]) == pytest.approx(weights[-1] * float(b["loss_seg"]), rel=1e-5)
+    assert max(weights) > 1.2 * min(weights)
+
+
+def test_a_likelihood_has_a_number_and_says_so(monkeypatch):
+    messages = []
+    monkeypatch.setattr(
+        segmentation_guided_head, "print_log", lambda text, **kw: messages.append(text)
+    )
+    head = coordinates_head(SGRLEHead, segmentation_loss=dict(loss_weight="auto"))
+    assert head.segmentation_loss.loss_weight == 0.002
+    assert len(messages) == 1 and "is 0.002 here" in messages[0]
+    coordinates_head(SGRLEHead, segmentation_loss=dict(loss_weight=0.1))
+    build(segmentation_loss=dict(loss_weight="auto"))
+    assert len(messages) == 1
+
+
+def test_a_weight_of_nothing_leaves_the_keypoint_loss_alone():
+    head = build(segmentation_loss=dict(loss_weight=0.0))
+    for seed in range(4):
+        feats = guided_features(seed)
+        losses = head.loss(feats, samples())
+        torch.testing.assert_close(losses["loss_kpt"], plain().loss(feats, samples())["loss_kpt"])
+        assert losses["loss_seg"] == 0
+
+
+def test_the_mix_in_has_to_be_named_first():
+    with pytest.raises(TypeError, match=r"class H\(SegmentationGuidedHeadMixin, HeatmapHead\)"):
+
+        class H(HeatmapHead, SegmentationGuidedHeadMixin):
+            pass
+
+    class Extra:
+        def predict(self, *args):
+            return super().predict(*args)
+
+    class Fits(Extra, SegmentationGuidedHeadMixin, HeatmapHead):
+        pass
+
+    class Further(Fits):
+        pass
+
+    with pytest.raises(TypeError, match="takes its losses from HeatmapHead"):
+
+        class Late(HeatmapHead, Extra, SegmentationGuidedHeadMixin):
+            pass
+
+
+def test_configs_of_the_losses_need_no_type():
+    head = build(segmentation_loss=dict(loss_weight=0.5), loss_weighting=dict(interval=7))
+    assert head.segmentation_loss.loss_weight == 0.5 and head.loss_weighting.interval == 7

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmpose.registry import MODELS
 
-from sgpose.models.losses import dwa_weights
+from sgpose.models.losses import dwa_weights, dynamic_weight_average
 
 positive = st.floats(1e-3, 1e3)
 
@@ -97,6 +97,53 @@ def test_extreme_ratios_stay_finite():
     weights = dwa_weights(torch.tensor([1e30, 1.0]), torch.tensor([1e-30, 1.0]), 0.01)
     assert weights.tolist() == [2.0, 0.0]
     assert dwa_weights(torch.zeros(2), torch.zeros(2)).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("latest, previous", [(0, 3), (-1, 3), (3, -1), (-1, -2), (0, 0), (5, 0)])
+def test_a_loss_that_is_not_positive_has_ratio_one(latest, previous):
+    weights = dwa_weights(torch.tensor([latest, 1.0]), torch.tensor([previous, 2.0]))
+    expected = 2 * np.exp([1, 0.5]) / np.exp([1, 0.5]).sum()
+    assert weights.tolist() == pytest.approx(expected.tolist())
+
+
+def test_from_the_first_negative_loss_on_the_ratio_is_one(monkeypatch):
+    messages = []
+    monkeypatch.setattr(
+        dynamic_weight_average, "print_log", lambda text, **kw: messages.append(text)
+    )
+    dwa = build()
+    for keypoint in (9.0, 3.0, -0.1, 0.1, 30.0):  # as a likelihood does
+        weigh(dwa, keypoint, 1.0)
+    # the ratio of 300 would leave nothing of the other loss
+    assert weigh(dwa, 2.0, 0.5) == (1, 1)
+    w = 2 * math.exp(1) / (math.exp(0.5) + math.e)
+    assert weigh(dwa, 2.0, 0.5) == pytest.approx((w, 2 - w))
+    resumed = build()
+    resumed.load_state_dict(dwa.state_dict())
+    assert weigh(resumed, 2.0, 0.5) == (1, 1), "and in the run that is resumed"
+    assert not messages
+    for mode in (False, True, False, True):
+        dwa.train(mode)
+    assert len(messages) == 1 and "the loss of keypoint has been negative" in messages[0]
+
+
+def test_an_unlabelled_batch_is_no_negative_loss():
+    dwa = build()
+    for keypoint in (2.0, 0.0, 2.0, 1.0):
+        weigh(dwa, keypoint, 1.0)
+    assert weigh(dwa, 1.0, 1.0)[0] < 1
+
+
+def test_files_made_for_inference_load_and_leave_the_history():
+    dwa = build()
+    for value in (4.0, 2.0):
+        weigh(dwa, value, 1.0)
+    before = copy.deepcopy(dwa.state_dict())
+    found = dwa.load_state_dict({}, strict=True)
+    assert not found.missing_keys
+    older = {k: v for k, v in before.items() if k != "num_negative"}
+    build().load_state_dict(older, strict=True)
+    assert all(torch.equal(v, before[k]) for k, v in dwa.state_dict().items())
 
 
 def test_order_of_the_losses_does_not_matter():

@@ -52,3 +52,18 @@ def test_bad_input():
 def test_a_weight_of_nothing_is_allowed():
     loss = MODELS.build(dict(type="SegmentationLoss", loss_weight=0))
     assert loss([torch.randn(1, 1, 2, 2)], torch.ones(1, 1, 2, 2)) == 0
+
+
+def test_an_automatic_weight_is_no_part_of_the_loss():
+    logits, target = [torch.randn(1, 1, 4, 4)], torch.ones(1, 1, 4, 4)
+    auto = MODELS.build(dict(type="SegmentationLoss", loss_weight="auto"))
+    whole = MODELS.build(dict(type="SegmentationLoss", loss_weight=1.0))
+    assert torch.equal(auto(logits, target), whole(logits, target))
+    assert auto.auto_weight.otherwise == 0.002 and whole.auto_weight is None
+    assert not list(whole.state_dict()), "checkpoints of a number hold nothing new"
+
+
+@pytest.mark.parametrize("weight", ["automatic", float("nan"), "0.002"])
+def test_other_words_are_refused(weight):
+    with pytest.raises(ValueError, match="a number >= 0, or 'auto'"):
+        MODELS.build(dict(type="SegmentationLoss", loss_weight=weight))
