@@ -9,14 +9,9 @@ from mmpose.datasets.datasets import CocoDataset
 from mmpose.evaluation.metrics import CocoMetric
 from xtcocotools.coco import COCO
 
-from sgpose.datasets.toy_people import (
-    KEYPOINT_NAMES,
-    Canvas,
-    draw_person,
-    random_person,
-    toy_sample,
-    write_toy_people,
-)
+from sgpose.datasets.toy_people import KEYPOINT_NAMES, toy_sample, write_toy_people
+from sgpose.datasets.toy_people.canvas import Canvas
+from sgpose.datasets.toy_people.person import draw_person, random_person
 
 INDEX = {name: number for number, name in enumerate(KEYPOINT_NAMES)}
 NUM_TRAIN, NUM_VAL = 6, 4
