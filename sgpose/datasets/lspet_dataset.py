@@ -12,7 +12,8 @@ class LspetDataset(BaseCocoStyleDataset):
 
     `Learning effective human pose estimation from inaccurate annotation
     <https://doi.org/10.1109/CVPR.2011.5995318>`__ by Johnson and Everingham (2011). A keypoint's
-    visibility is 2 where it is labelled, else 0.
+    visibility is 2 where it is labelled, else 0; 1 (hidden) is taken too. Keypoints may be a flat
+    list or one of (x, y, visibility) for each joint.
 
     LSPET keypoints::
 
@@ -35,7 +36,8 @@ class LspetDataset(BaseCocoStyleDataset):
 
     Raises:
         ValueError: When the annotations are read, if there is no usable person in them, or one
-            whose keypoints or box are no finite numbers, or not as many as there are joints.
+            whose keypoints or box are no finite numbers, or not as many as there are joints, or
+            with another visibility.
     """
 
     METAINFO: dict = dict(
@@ -195,18 +197,40 @@ class LspetDataset(BaseCocoStyleDataset):
     def parse_data_info(self, raw_data_info: dict) -> dict | None:
         """Check an annotation and read it as :class:`BaseCocoStyleDataset` does."""
         annotation = raw_data_info["raw_ann_info"]
-        for name, needed in (("keypoints", 3 * self.metainfo["num_keypoints"]), ("bbox", 4)):
+        count = self.metainfo["num_keypoints"]
+        where = (
+            f"annotation {annotation.get('id')} (image "
+            f"{raw_data_info['raw_img_info'].get('file_name')})"
+        )
+        for name, shapes in (("keypoints", ((3 * count,), (count, 3))), ("bbox", ((4,),))):
             if name not in annotation:
                 continue  # MMPose leaves such an annotation out
-            values = np.array(annotation[name], dtype=np.float64)  # None becomes NaN
-            if values.shape == (needed,) and np.isfinite(values).all():
-                continue
-            found = (
-                f"{len(values)} numbers" if values.shape != (needed,) else "NaN, null or infinity"
-            )
-            raise ValueError(
-                f"{self.ann_file}: {name} of annotation {annotation.get('id')} (image "
-                f"{raw_data_info['raw_img_info'].get('file_name')}) needs {needed} finite numbers, "
-                f"found {found}"
-            )
+            values, needed = _numbers(annotation[name]), shapes[0][0]
+            if values.shape not in shapes or not np.isfinite(values).all():
+                found = f"{values.size} of shape {values.shape}"
+                if values.shape in shapes:
+                    found = "NaN, null or infinity"
+                elif values.size == 0:
+                    found = "none, or rows of different lengths"
+                raise ValueError(
+                    f"{self.ann_file}: {name} of {where} needs {needed} finite numbers, found "
+                    f"{found}"
+                )
+            visibilities = values.reshape(-1, 3)[:, 2] if name == "keypoints" else np.zeros(1)
+            odd = np.flatnonzero(~np.isin(visibilities, (0, 1, 2)))
+            if odd.size:
+                raise ValueError(
+                    f"{self.ann_file}: keypoint {odd[0]} of {where} has visibility "
+                    f"{visibilities[odd[0]]:g}, which must be 0 (not labelled), 1 (hidden) or 2: "
+                    "write 0 where the set says otherwise that a keypoint is not labelled, 2 for "
+                    "confidences"
+                )
         return super().parse_data_info(raw_data_info)
+
+
+def _numbers(values) -> np.ndarray:
+    """Return an annotation's numbers, None as NaN; an empty table if they are none."""
+    try:
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):  # words, or rows of different lengths
+        return np.zeros((0, 0))

@@ -128,6 +128,34 @@ def test_a_wrong_number_of_keypoints_is_refused(count, tmp_path):
         samples(tmp_path, LSPET)
 
 
+@pytest.mark.parametrize("visibility", [-1, 0.9, 3])
+def test_a_visibility_that_says_nothing_is_refused(visibility, tmp_path):
+    coco_style(tmp_path, 14)
+    edit(tmp_path, set_first("keypoints", 3 * 4 + 2, visibility))
+    match = rf"ann\.json: keypoint 4 of annotation 0 \(image 0\.png\) has visibility {visibility},"
+    with pytest.raises(ValueError, match=match):
+        samples(tmp_path, LSPET)
+
+
+def test_keypoints_may_be_nested(tmp_path):
+    coco_style(tmp_path, 14)
+    read = dict(type="LspetDataset", data_root=str(tmp_path), ann_file="ann.json", pipeline=[])
+    flat = DATASETS.build(read)
+
+    def nest(content):
+        for person in content["annotations"]:
+            values = person["keypoints"]
+            person["keypoints"] = [values[i : i + 3] for i in range(0, len(values), 3)]
+
+    edit(tmp_path, nest)
+    for a, b in zip(flat, DATASETS.build(read)):
+        np.testing.assert_array_equal(a["keypoints"], b["keypoints"])
+        np.testing.assert_array_equal(a["keypoints_visible"], b["keypoints_visible"])
+    edit(tmp_path, lambda content: content["annotations"][1]["keypoints"][3].pop())
+    with pytest.raises(ValueError, match=r"annotation 1 .* needs 42 .* found .*different lengths"):
+        samples(tmp_path, LSPET)
+
+
 def test_annotations_without_keypoints_are_left_out(tmp_path):
     for kind in (LSPET, COCO):
         coco_style(tmp_path, kind[1])
