@@ -22,12 +22,7 @@ from torch import nn
 
 from sgpose.datasets import toy_sample
 from sgpose.models import GuidedFeatures
-from sgpose.models.layers import (
-    GuideModulation,
-    MultiResolutionGuide,
-    SegmentationGuidedModule,
-    guide_features,
-)
+from sgpose.models.layers import GUIDE_OPS, SegmentationGuidedModule
 
 FILE = Path(__file__).with_name("goldens.json")
 GOLDENS: dict[str, Callable[[], dict]] = {}
@@ -94,36 +89,25 @@ def features_and_logits(features: GuidedFeatures) -> dict:
 
 @golden
 def segmentation_guided_module() -> dict:
-    module, x = fill(SegmentationGuidedModule(6, num_maps=2)), noise(2, 6, 7, 5)
-    folded = copy.deepcopy(module).fold()
-    training = module(x)
+    module, x = fill(SegmentationGuidedModule(6)), noise(2, 6, 7, 5)
+    folded = copy.deepcopy(module)
+    folded.fold()
+    training = module.predict(x)
     training.square().mean().backward()
     with torch.no_grad():
         return dict(
             training=training,
-            inference=module(x),
-            folded=folded(x),
+            inference=module.predict(x),
+            folded=folded.predict(x),
             conv_gradient=module.conv.weight.grad,
             proj_gradient=module.proj.weight.grad,
         )
 
 
 @golden
-def multi_resolution_guide() -> dict:
-    x = [noise(2, c, 8 // 2**i, 12 // 2**i, seed=i) for i, c in enumerate((4, 6, 8))]
-    return dict(logits=fill(MultiResolutionGuide((4, 6, 8), num_maps=2))(x))
-
-
-@golden
-def guide_modulation() -> dict:
-    module = fill(GuideModulation(5, 3))
-    return dict(features=module(noise(2, 5, 4, 6), noise(2, 3, 4, 6, seed=1)))
-
-
-@golden
 def guide_ops() -> dict:
     features, logits = noise(2, 5, 4, 6), noise(2, 1, 4, 6, seed=1)
-    return {op: guide_features(features, logits, op) for op in ("multiply", "residual", "none")}
+    return {op: SegmentationGuidedModule(5, op).gate(features, logits) for op in GUIDE_OPS}
 
 
 def _stage(branches: int, modules: int, block: str = "BASIC") -> dict:
@@ -153,23 +137,6 @@ def _sg_hrnet(**options) -> dict:
 @golden
 def sg_hrnet_of_the_paper() -> dict:
     return _sg_hrnet()
-
-
-@golden
-def sg_hrnet_with_every_branch_and_several_maps() -> dict:
-    return _sg_hrnet(guide_source="all_branches", guide_op="modulate", num_maps=3)
-
-
-@golden
-def sg_hrnet_with_guided_stage_inputs() -> dict:
-    return _sg_hrnet(
-        guide_source="all_branches",
-        guide_target="stage_inputs",
-        guide_op="modulate",
-        guide_kernel_size=1,
-        guide_stages=(3, 4, "out"),
-        num_maps=3,
-    )
 
 
 @golden
@@ -302,7 +269,6 @@ def dynamic_weight_average() -> dict:
 
 POINTS = np.random.RandomState(0).uniform(-5, 60, (1, 7, 2)).astype(np.float32)
 VISIBLE = np.array([[1, 1, 0, 1, 2, 1, 1]], np.float32)
-LINKS = [[0, 1], [1, 2], [3, 4], [5, 6]]
 
 
 def _encoded(encoded: dict) -> dict:
@@ -320,13 +286,6 @@ def segmentation_target_of_keypoints_with_udp() -> dict:
     udp = dict(CODEC, type="UDPHeatmap")
     codec = KEYPOINT_CODECS.build(dict(type="SegmentationTarget", codec=udp, radius=2.5))
     return _encoded(codec.encode(POINTS, VISIBLE))
-
-
-@golden
-def segmentation_target_of_limbs() -> dict:
-    codec = dict(type="SegmentationTarget", codec=SIMCC, mask_size=(12, 16), parts="limbs")
-    codec = KEYPOINT_CODECS.build(dict(codec, radius=1.5))
-    return _encoded(codec.encode(POINTS, VISIBLE, skeleton_links=LINKS))
 
 
 @golden

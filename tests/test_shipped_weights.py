@@ -15,7 +15,7 @@ from sgpose.deploy import OnnxPose
 from sgpose.page.models import shipped_models
 
 ROOT = Path(__file__).parents[1]
-CONFIG = ROOT / "configs/sg_hrnet/lspet/td-hm_sghrnet-w16-entrance_1xb32-60e_lspet-128x96.py"
+CONFIG = ROOT / "projects/limb_guides/configs/td-hm_limb-guided-hrnet-w16_1xb32-60e_lspet-128x96.py"
 WEIGHTS = ROOT / "sgpose/weights/sghrnet-w16-entrance_lspet-128x96.pth"
 PORTRAIT = str(get_sample_data("grace_hopper.jpg", asfileobj=False))
 WHOLE_PERSON = [[-50, 0, 560, 2000]]

@@ -7,6 +7,7 @@ Prints each metric with the predicted and with the true maps, both without flip 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 import torch
 from mmengine.config import Config, DictAction
@@ -14,7 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import sgpose  # noqa: F401
-from sgpose.models import SGBackbone, SGHRNet
+from sgpose.models import SegmentationGuidedModule, SGBackbone, SGHRNet
 from sgpose.models.heads.segmentation_guided_head import resize_logits
 
 #: Logit of a pixel of the true mask; sigmoid(4) is 0.98.
@@ -29,15 +30,24 @@ class PerfectGuides(Hook):
         if not isinstance(backbone, (SGHRNet, SGBackbone)):
             raise TypeError(f"{type(backbone).__name__} has no guides: use SGHRNet or SGBackbone")
         for guide in backbone.guides.values():
-            guide.register_forward_hook(self.replace)
+            if isinstance(guide, SegmentationGuidedModule):
+                guide.predict = self.replacing(guide.predict)
+            else:  # of limbs
+                guide.forward = self.replacing(guide.forward)
 
     def before_test_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
         samples = data_batch["data_samples"]
         self.masks = torch.stack([sample.gt_fields.segmentation for sample in samples])
 
-    def replace(self, guide, args, logits: torch.Tensor) -> torch.Tensor:
-        certain = CERTAIN * (2 * self.masks.to(logits) - 1)
-        return resize_logits(certain, logits.shape[-2:])
+    def replacing(self, predict: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        """Return what has the shape of a guide's prediction and the truth in it."""
+
+        def perfect(source) -> torch.Tensor:
+            logits = predict(source)
+            certain = CERTAIN * (2 * self.masks.to(logits) - 1)
+            return resize_logits(certain, logits.shape[-2:])
+
+        return perfect
 
 
 def test_with_maps(cfg: Config, perfect: bool) -> dict[str, float]:

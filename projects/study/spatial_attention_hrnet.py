@@ -6,29 +6,37 @@ import torch.nn.functional as F
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
-from sgpose.models import SGHRNet
-from sgpose.models.layers.segmentation_guided_module import Kernel
+from sgpose.models import SegmentationGuidedModule, SGHRNet
+from sgpose.models.layers import Kernel
 
 
-class SpatialAttention(nn.Module):
-    """Logits of CBAM's spatial attention: conv7x7 over the channels' mean and largest value.
+class SpatialAttention(SegmentationGuidedModule):
+    """CBAM's spatial attention in the place of a guide: conv7x7 over channels' mean and largest.
 
     CBAM, section 3.2, https://arxiv.org/abs/1807.06521.
 
     Args:
-        init_bias: Bias of the logits at the start.
-
-    Shape:
-        (B, C, H, W) -> (B, 1, H, W).
+        op, init_bias, detach: See :class:`SegmentationGuidedModule`.
     """
 
-    def __init__(self, init_bias: float = 0.0) -> None:
-        super().__init__()
-        self.conv = Kernel((1, 2, 7, 7), init_bias)
+    padding = 3
 
-    def forward(self, x: Tensor) -> Tensor:
-        pooled = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
-        return F.conv2d(pooled, self.conv.weight, self.conv.bias, padding=3)
+    def __init__(self, op: str, init_bias: float, detach: bool) -> None:
+        super().__init__(1, op, detach=detach)
+        self.conv = Kernel(1, 2, 7, 7, bias=init_bias)
+        del self.proj
+
+    def kernel(self) -> tuple[Tensor, Tensor]:
+        """Return weight (1, 2, 7, 7) and bias (1,)."""
+        return self.conv.weight, self.conv.bias
+
+    def fold(self) -> None:
+        """Do nothing: there is one kernel."""
+
+    def predict(self, source: Tensor) -> Tensor:
+        """Predict the logits (B, 1, h, w) of the map from features (B, C, h, w)."""
+        pooled = torch.cat([source.mean(1, keepdim=True), source.amax(1, keepdim=True)], dim=1)
+        return F.conv2d(pooled, *self.kernel(), padding=self.padding)
 
 
 @MODELS.register_module()
@@ -46,5 +54,8 @@ class SpatialAttentionHRNet(SGHRNet):
         super().__init__(*args, **kwargs)
         with torch.random.fork_rng(devices=[]):
             self.guides = nn.ModuleDict(
-                {name: SpatialAttention(guide_init_bias) for name in self.guides}
+                {
+                    name: SpatialAttention(guide.op, guide_init_bias, guide.detach)
+                    for name, guide in self.guides.items()
+                }
             )

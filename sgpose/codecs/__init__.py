@@ -5,13 +5,13 @@ check_stack()
 
 from .fast_msra_heatmap import FastMSRAHeatmap
 from .gaussian_heatmaps import gaussian_heatmaps, unbiased_gaussian_heatmaps
-from .segmentation_target import SegmentationTarget, keypoint_discs, limb_capsules
+from .masks import keypoint_discs
+from .segmentation_target import SegmentationTarget
 
 __all__ = [
     "FastMSRAHeatmap",
     "SegmentationTarget",
     "gaussian_heatmaps",
     "keypoint_discs",
-    "limb_capsules",
     "unbiased_gaussian_heatmaps",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from mmcv.cnn import fuse_conv_bn
@@ -89,11 +89,19 @@ def drop_maps(model: nn.Module) -> nn.Module:
     """Make guided backbones return plain tuples and replace guided necks by the plain ones."""
     for module in list(model.modules()):
         if isinstance(module, (SGHRNet, SGBackbone)):
-            module.returns_maps = False
+            for name, guide in list(module.guides.items()):
+                if guide.op == "none":
+                    del module.guides[name]
+            module.pack = without_maps
         for name, child in list(module.named_children()):
             if isinstance(child, GuidedNeck):
                 setattr(module, name, child.neck)
     return model
+
+
+def without_maps(features: Sequence[Tensor], logits: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return the features as HRNet does."""
+    return tuple(features)
 
 
 @torch.no_grad()

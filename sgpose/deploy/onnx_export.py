@@ -42,6 +42,7 @@ except ImportError as error:
     ) from error
 
 from ..datasets import toy_sample
+from ..models import SGBackbone, SGHRNet
 from ..models.heads.segmentation_guided_head import attention_maps
 from .crops import crop_persons, read_image
 from .folding import drop_maps, fuse_layers
@@ -297,7 +298,7 @@ def _read_pipeline(
 
 
 def _is_guided(model: nn.Module) -> bool:
-    return hasattr(type(model.backbone), "returns_maps")
+    return isinstance(model.backbone, (SGHRNet, SGBackbone))
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mmpose.registry import KEYPOINT_CODECS
 
-from sgpose.codecs import keypoint_discs, limb_capsules
+from sgpose.codecs import keypoint_discs
 
 INPUT, MAP = (192, 256), (48, 64)
 MSRA = dict(type="MSRAHeatmap", input_size=INPUT, heatmap_size=MAP, sigma=2)
@@ -202,112 +202,74 @@ def test_bad_geometry():
         build(MSRA, mask_size=(24, 32))
     with pytest.raises(ValueError, match="needs keypoints of shape"):
         keypoint_discs(np.zeros((1, 3, 2)), np.ones((1, 3)), MAP, 5)
-    with pytest.raises(ValueError, match="has no input_size"):
+    with pytest.raises(ValueError, match="states no input_size"):
         build(dict(type="ImagePoseLifting", num_keypoints=17, root_index=0), mask_size=MAP)
 
 
-def reference_limb(start, end, size, radius):
-    """Go through the pixels; the nearest point of the line is found by its ends and its foot."""
-    mask = np.zeros(size[::-1], dtype=np.float32)
-    along = end - start
-    for row in range(size[1]):
-        for column in range(size[0]):
-            p = np.array([column, row], dtype=np.float64)
-            near = [start, end]
-            if along.any():
-                foot = start + along * np.dot(p - start, along) / np.dot(along, along)
-                if np.dot(foot - start, foot - end) <= 0:
-                    near.append(foot)
-            distance = min(math.dist(p, q) for q in near)
-            if abs(distance - radius) < 1e-6:
-                mask[row, column] = np.nan  # on the edge: rounding decides
-            else:
-                mask[row, column] = distance < radius
-    return mask
-
-
-@given(
-    st.tuples(*[st.tuples(coordinates, coordinates, st.sampled_from([0.0, 0.4, 0.5, 1.0]))] * 3),
-    st.integers(1, 13),
-    st.integers(1, 9),
-    st.floats(0.25, 12),
-)
-def test_limbs_equal_the_per_pixel_reference(points, width, height, radius):
-    keypoints = np.array([p[:2] for p in points], dtype=np.float64)
-    visible = np.array([p[2] for p in points])
-    links = [(0, 1), (1, 2), (2, 2)]
-    maps = limb_capsules(keypoints, visible, links, (width, height), radius)
-    assert maps.shape == (3, height, width) and maps.dtype == np.float32
-    for found, (a, b) in zip(maps, links):
-        expected = reference_limb(keypoints[a], keypoints[b], (width, height), radius)
-        expected *= float(min(visible[a], visible[b]) >= 0.5)
-        known = ~np.isnan(expected)
-        np.testing.assert_array_equal(found[known], expected[known])
-
-
-def test_limbs_of_several_persons_come_from_the_skeleton():
-    inner = dict(type="AssociativeEmbedding", input_size=INPUT, heatmap_size=MAP, sigma=2)
-    codec = build(inner, radius=2.0, parts="limbs")
-    assert codec.auxiliary_encode_keys == {"skeleton_links"}
-    keypoints = np.array([[[8, 8], [80, 8], [8, 80]], [[100, 100], [180, 100], [100, 200]]], float)
-    links = [(0, 1), (0, 2)]
-    found = codec.encode(keypoints, np.ones((2, 3)), skeleton_links=links)
-    each = [limb_capsules(person / 4, np.ones(3), links, MAP, 2.0) for person in keypoints]
-    np.testing.assert_array_equal(found["segmentation"], np.maximum(*each))
-    assert found["segmentation"].shape == (2, 64, 48) and found["segmentation"].sum() > 0
-    plain = KEYPOINT_CODECS.build(inner).encode(keypoints, np.ones((2, 3)))
-    np.testing.assert_array_equal(found["heatmaps"], plain["heatmaps"])
-
-
-def test_links_that_are_given_take_the_place_of_the_datasets():
-    codec = build(MSRA, radius=2.0, parts="limbs", links=[(2, 0)])
-    assert codec.auxiliary_encode_keys == set()
-    keypoints = np.array([[[8.0, 8], [80, 8], [8, 80]]])
-    found = codec.encode(keypoints, np.ones((1, 3)), skeleton_links=[(0, 1), (0, 2)])
-    expected = limb_capsules(keypoints[0] / 4, np.ones(3), [(2, 0)], MAP, 2.0)
-    np.testing.assert_array_equal(found["segmentation"], expected)
-    with pytest.raises(ValueError, match="links are limbs: they need parts='limbs'"):
-        build(MSRA, links=[(2, 0)])
-    with pytest.raises(ValueError, match=r"CombinedDataset .* SegmentationTarget\(links=...\)"):
-        build(MSRA, parts="limbs", links=[(0, 3)]).encode(keypoints, np.ones((1, 3)))
-
-
-def test_limbs_need_a_skeleton_and_parts_a_known_name():
-    with pytest.raises(ValueError, match="metainfo has none: add skeleton_info"):
-        build(MSRA, parts="limbs").encode(np.ones((1, 3, 2)), np.ones((1, 3)), skeleton_links=[])
-    with pytest.raises(ValueError, match="parts must be one of"):
-        build(MSRA, parts="bones")
-
-
-def test_limbs_by_hand():
-    points = np.array([[2.0, 3], [7, 3], [4, 1], [4, 6], [np.nan, 1], [8, 5]])
-    links = [(0, 1), (2, 3), (1, 4), (5, 5)]
-    level, upright, none, dot = limb_capsules(points, np.ones(6), links, (10, 8), 1.2)
-    expected = np.zeros((8, 10))
-    expected[2:5, 2:8] = expected[3, 1] = expected[3, 8] = 1
-    np.testing.assert_array_equal(level, expected)
-    expected = np.zeros((8, 10))
-    expected[1:7, 3:6] = expected[0, 4] = expected[7, 4] = 1
-    np.testing.assert_array_equal(upright, expected)
-    assert not none.any() and dot.sum() == 5
-    thin = limb_capsules(points, np.ones(6), links[:1], (10, 8), 1)[0]
-    assert thin.sum() == 6, "the boundary does not belong to the limb"
-
-
-def test_links_beyond_the_keypoints_are_refused():
-    for links in ([(0, 3)], [(-1, 0)]):
-        with pytest.raises(ValueError, match="there are 3 keypoints, counted from 0"):
-            limb_capsules(np.ones((3, 2)), np.ones(3), links, MAP, 2)
-    assert limb_capsules(np.ones((3, 2)), np.ones(3), [], MAP, 2).shape == (0, 64, 48)
-    assert limb_capsules(np.ones((3, 2)), np.ones(3), [(2, 2)], MAP, 2).sum() == 9
-
-
-def test_batches_are_decoded_by_the_wrapped_codec(monkeypatch):
+@pytest.mark.parametrize("name", ["decode", "batch_decode"])
+def test_the_wrapped_codec_decodes_whatever_it_takes(monkeypatch, name):
     codec = build(MSRA)
-    monkeypatch.setattr(
-        codec.codec, "batch_decode", lambda batch: ("decoded", batch), raising=False
+    given = lambda *args, **kwargs: (args, kwargs)  # noqa: E731
+    monkeypatch.setattr(codec.codec, name, given, raising=False)
+    assert getattr(codec, name)("heatmaps", "tags", key=1) == (("heatmaps", "tags"), {"key": 1})
+
+
+def test_a_simcc_target_decodes_to_its_keypoints():
+    codec = build(SIMCC)
+    keypoints = np.array([[[30.0, 40], [100, 200]]], np.float32)
+    encoded = codec.encode(keypoints, np.ones((1, 2), np.float32))
+    decoded, _ = codec.decode(encoded["keypoint_x_labels"], encoded["keypoint_y_labels"])
+    np.testing.assert_allclose(decoded, keypoints, atol=0.5)
+
+
+def test_integral_regression_states_its_sizes_in_its_config():
+    inner = dict(type="IntegralRegressionLabel", input_size=INPUT, heatmap_size=MAP, sigma=2.0)
+    keypoints = np.array([[[30.0, 40], [100, 200]]], np.float32)
+    visible = np.ones((1, 2), np.float32)
+    encoded = build(inner).encode(keypoints, visible)
+    expected = keypoint_discs(keypoints[0] / 4, visible[0], MAP, 5)
+    np.testing.assert_array_equal(encoded["segmentation"][0], expected)
+    assert encoded["heatmaps"].shape == (2, 64, 48)
+
+
+def test_yolox_annotations_state_height_before_width():
+    inner = dict(type="YOLOXPoseAnnotationProcessor", input_size=(256, 192))
+    keypoints = np.array([[[30.0, 40], [100, 200]]], np.float32)
+    visible = np.ones((1, 2), np.float32)
+    codec = build(inner, mask_size=MAP, radius=3)
+    encoded = codec.encode(
+        keypoints=keypoints, keypoints_visible=visible, bbox=np.ones((1, 4)), category_id=[1]
     )
-    assert codec.batch_decode("batch") == ("decoded", "batch")
+    expected = keypoint_discs(keypoints[0] / 4, visible[0], MAP, 3)
+    np.testing.assert_array_equal(encoded["segmentation"][0], expected)
+    with pytest.raises(ValueError, match="add input_size to the codec's config"):
+        build(dict(type="YOLOXPoseAnnotationProcessor"), mask_size=MAP)
+
+
+def test_the_mask_of_hands_in_space_is_flat():
+    inner = dict(type="Hand3DHeatmap", image_size=[256, 256], heatmap_size=[64, 64, 64])
+    codec = build(inner, radius=3)
+    keypoints = np.random.default_rng(0).uniform(10, 240, (1, 42, 3)).astype(np.float32)
+    visible = np.ones((1, 42), np.float32)
+    encoded = codec.encode(
+        keypoints,
+        visible,
+        dataset_keypoint_weights=np.ones(42, np.float32),
+        rel_root_depth=np.float32(10),
+        rel_root_valid=np.float32(1),
+        hand_type=np.array([[1, 0]]),
+        hand_type_valid=np.array([1]),
+        focal=np.ones(2),
+        principal_pt=np.ones(2),
+    )
+    expected = keypoint_discs(keypoints[0, :, :2] / 4, visible[0], (64, 64), 3)
+    np.testing.assert_array_equal(encoded["segmentation"][0], expected)
+
+
+def test_a_negative_visibility_is_refused():
+    visible = np.array([[1, -1, 1]], np.float32)
+    with pytest.raises(ValueError, match="keypoint 1 of person 0 .* with visibility -1.0"):
+        build(MSRA).encode(np.ones((1, 3, 2), np.float32), visible)
 
 
 @pytest.mark.parametrize(
@@ -322,8 +284,7 @@ def test_batches_are_decoded_by_the_wrapped_codec(monkeypatch):
         (np.ones((1, 3, 2)), np.ones((1, 3), complex)),
     ],
 )
-@pytest.mark.parametrize("parts", ["keypoints", "limbs"])
-def test_arrays_of_another_kind_are_refused(parts, keypoints, visible):
-    codec = build(MSRA, parts=parts)
+def test_arrays_of_another_kind_are_refused(keypoints, visible):
+    codec = build(MSRA)
     with pytest.raises(ValueError, match=r"keypoints of shape \(N, K, D\), D >= 2, .* got"):
-        codec.encode(keypoints, visible, skeleton_links=[(0, 1)])
+        codec.encode(keypoints, visible)

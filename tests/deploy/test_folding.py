@@ -83,23 +83,7 @@ def test_only_the_composed_kernels_are_left(model):
     assert not isinstance(features, GuidedFeatures) and isinstance(features, (tuple, list))
 
 
-def entrance_config() -> Config:
-    cfg = small_config("plain")
-    cfg.model.backbone.update(
-        guide_stages=(3, 4, "out"),
-        guide_source="all_branches",
-        guide_target="stage_inputs",
-        guide_op="modulate",
-        guide_kernel_size=1,
-        num_maps=3,
-    )
-    return cfg
-
-
-COMPILED = {**CONFIGS, "SGHRNet, entrance": entrance_config}
-
-
-@pytest.mark.parametrize("make", COMPILED.values(), ids=COMPILED)
+@pytest.mark.parametrize("make", CONFIGS.values(), ids=CONFIGS)
 def test_torch_compile_sees_a_folded_network_as_one_graph(make):
     model = fold_guides(random_model(make()))
     network = nn.Sequential(*(getattr(model, n) for n in ("backbone", "neck") if hasattr(model, n)))

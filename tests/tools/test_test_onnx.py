@@ -14,7 +14,7 @@ from sgpose.deploy import OnnxPose, Poses  # noqa: E402
 from sgpose.page.models import shipped_models  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / "configs/sg_hrnet/lspet/td-hm_sghrnet-w16-entrance_1xb32-60e_lspet-128x96.py"
+CONFIG = ROOT / "projects/limb_guides/configs/td-hm_limb-guided-hrnet-w16_1xb32-60e_lspet-128x96.py"
 tool = runpy.run_path(str(ROOT / "tools/test_onnx.py"))
 
 

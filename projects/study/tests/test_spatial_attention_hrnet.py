@@ -18,11 +18,11 @@ def build(type, extra, **kwargs):
 
 
 def test_logits_equal_a_float64_correlation():
-    attention = SpatialAttention(init_bias=0.25).double()
+    attention = SpatialAttention("multiply", 0.25, False).double()
     x = torch.randn(2, 5, 9, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     weight = attention.conv.weight.detach().numpy()[0]
     with torch.no_grad():
-        found = attention(x).numpy()
+        found = attention.predict(x).numpy()
     for image, logits in zip(x.numpy(), found):
         pooled = (image.sum(axis=0) / 5, image.max(axis=0))
         expected = sum(correlate(p, w, mode="constant") for p, w in zip(pooled, weight)) + 0.25
@@ -42,12 +42,12 @@ def test_it_weights_hrnet_where_the_guides_would(small_extra):
             lambda m, args, name=name: sources.update({name: args[0][0]})
         )
         stage[-1].branches[0].register_forward_hook(
-            lambda m, args, out, name=name: out * ours.guides[name](sources[name]).sigmoid()
+            lambda m, args, out, name=name: out * ours.guides[name].predict(sources[name]).sigmoid()
         )
     x = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = list(plain(x))
-        expected[0] = expected[0] * ours.guides["out"](expected[0]).sigmoid()
+        expected[0] = expected[0] * ours.guides["out"].predict(expected[0]).sigmoid()
         found = ours(x)
     assert len(found.segmentation_logits) == 4
     for a, b in zip(found, expected):

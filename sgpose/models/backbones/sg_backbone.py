@@ -9,8 +9,8 @@ from mmengine.model import BaseModule
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import GuidedFeatures, build_guides, check_guide_op, guide_features
-from ..unwrapped_keys import accept_unwrapped_keys
+from ..layers import GuidedFeatures, build_guides
+from ..utils import accept_unwrapped_keys
 
 # Height and width. Every MMPose backbone of images runs on it, and feature maps, being twice as
 # wide as high, differ from channel-last outputs.
@@ -21,7 +21,7 @@ PROBE_SIZE = (128, 256)
 class SGBackbone(BaseModule):
     """Guide the outputs of any backbone by segmentation maps.
 
-    From each chosen output a :class:`SegmentationGuidedModule` predicts a map that weights that
+    From each chosen output a :class:`SegmentationGuidedModule` predicts a map that gates that
     output (paper, section 3.2, https://doi.org/10.18280/ts.410522). Only outputs are guided; to
     guide HRNet between its stages use :class:`SGHRNet`.
 
@@ -39,10 +39,10 @@ class SGBackbone(BaseModule):
         backbone (dict): Config of the backbone. Its own ``init_cfg`` initialises it.
         guide_indices: The guided ones of the backbone's outputs, negative ones counted from the
             last. Defaults to the last, from which most heads predict.
-        guide_op: ``'multiply'`` (the paper), ``'residual'`` or ``'none'``, see
-            :func:`guide_features`.
+        guide_op: ``'multiply'`` (the paper), ``'residual'`` or ``'none'`` (auxiliary supervision
+            only), see :class:`SegmentationGuidedModule`.
         guide_init_bias: Bias of the guides' logits at the start.
-        detach_guide: Pass no gradient from the guided features to the maps.
+        detach_guide: Pass no gradient from the gated features to the maps.
         init_cfg (dict, optional): Initialisation config of the whole. Defaults to None.
 
     Returns of forward:
@@ -52,9 +52,17 @@ class SGBackbone(BaseModule):
     Raises:
         ValueError: If a guide argument is none of its options, or a guided output of the backbone
             is no feature map (B, C, h, w).
+
+    Example:
+        >>> backbone = MODELS.build(
+        ...     dict(type="SGBackbone", backbone=dict(type="ResNet", depth=18), guide_op="none")
+        ... )
+        >>> features = backbone(torch.zeros(1, 3, 128, 96))
+        >>> features[0].shape, features.segmentation_logits[0].shape
+        (torch.Size([1, 512, 4, 3]), torch.Size([1, 1, 4, 3]))
     """
 
-    returns_maps = True  # a folded backbone returns a plain tuple
+    pack = GuidedFeatures  # of a folded network: a plain tuple
 
     def __init__(
         self,
@@ -66,28 +74,24 @@ class SGBackbone(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if guide_op == "modulate":
-            raise ValueError("guide_op='modulate' needs SGHRNet: use 'multiply' or 'residual'")
-        check_guide_op(guide_op)
-        self.guide_op = guide_op
-        self.detach_guide = detach_guide
         self.backbone = MODELS.build(backbone)
         outputs = probe(self.backbone, backbone.get("in_channels", 3))
         channels = {i: _channels(outputs[i], i) for i in _positive(guide_indices, len(outputs))}
-        self.guides = build_guides({str(i): c for i, c in channels.items()}, guide_init_bias)
+        self.guides = build_guides(
+            {str(i): c for i, c in channels.items()},
+            op=guide_op,
+            init_bias=guide_init_bias,
+            detach=detach_guide,
+        )
         accept_unwrapped_keys(self, "backbone")
 
     def forward(self, x: Tensor) -> GuidedFeatures:
         outputs, logits = list(_as_tuple(self.backbone(x))), []
-        if self.guide_op == "none" and not self.returns_maps:
-            return tuple(outputs)
         for name, guide in self.guides.items():
             features = outputs[int(name)]
-            logits.append(guide(features))
-            outputs[int(name)] = guide_features(
-                features, logits[-1], self.guide_op, self.detach_guide
-            )
-        return GuidedFeatures(outputs, logits) if self.returns_maps else tuple(outputs)
+            outputs[int(name)], predicted = guide(features, source=features)
+            logits.append(predicted)
+        return self.pack(outputs, logits)
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 import logging
 
 import torch
+import torch.nn.functional as F
 from mmengine.logging import print_log
 from mmpose.models.heads import HeatmapHead, RTMCCHead, SimCCHead
 from mmpose.models.losses import RLELoss
@@ -11,7 +12,7 @@ from mmpose.models.utils.tta import flip_heatmaps
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import GuidedFeatures, resize_maps
+from ..layers import GuidedFeatures
 from ..losses.segmentation_loss import LOSS_WEIGHT
 
 
@@ -36,7 +37,9 @@ def resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
             f"{height}x{width}: the aspect ratios differ. Set SegmentationTarget's mask_size or "
             "the codec's heatmap_size, which are (width, height), to that of the input"
         )
-    return resize_maps(logits, size)
+    if (h, w) == tuple(size):
+        return logits
+    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
 
 
 def attention_maps(feats: GuidedFeatures) -> Tensor:

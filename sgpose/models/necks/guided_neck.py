@@ -6,7 +6,7 @@ from mmpose.registry import MODELS
 from torch import Tensor
 
 from ..layers import GuidedFeatures
-from ..unwrapped_keys import accept_unwrapped_keys
+from ..utils import accept_unwrapped_keys
 
 
 @MODELS.register_module()

@@ -1,5 +1,6 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
 import copy
+import io
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from sgpose.models.backbones.sg_hrnet import fuse_branches
 
 OPTIONS = dict(
     guide_source=["stage_input", "branch_output"],
-    guide_module=["last", "first", "all"],
+    guide_module=["last", "all"],
     guide_op=["multiply", "residual"],
 )
 
@@ -53,11 +54,11 @@ def reference_forward(model, x):
         def hook(branch, args, output):
             guide = guides[name]
             if model.guide_source == "branch_output":
-                logits.append(guide(output))
+                logits.append(guide.predict(output))
             elif len(logits) < list(guides).index(name) + 1:
-                logits.append(guide(source[name]))
+                logits.append(guide.predict(source[name]))
             s = torch.sigmoid(logits[-1])
-            return s * output if model.guide_op == "multiply" else output + s * output
+            return s * output if guide.op == "multiply" else output + s * output
 
         return hook
 
@@ -67,15 +68,15 @@ def reference_forward(model, x):
             continue
         modules = getattr(model, name)
         handles.append(modules.register_forward_pre_hook(remember(name)))
-        acting = {"last": modules[-1:], "first": modules[:1], "all": modules}[model.guide_module]
+        acting = {"last": modules[-1:], "all": modules}[model.guide_module]
         handles += [m.branches[0].register_forward_hook(act(name)) for m in acting]
     features = list(super(type(model), model).forward(x))
     for handle in handles:
         handle.remove()
     if "out" in guides:
-        logits.append(guides["out"](features[0]))
+        logits.append(guides["out"].predict(features[0]))
         s = torch.sigmoid(logits[-1])
-        features[0] = features[0] * s + (features[0] if model.guide_op == "residual" else 0)
+        features[0] = features[0] * s + (features[0] if guides["out"].op == "residual" else 0)
     return features, logits
 
 
@@ -254,7 +255,7 @@ def test_parameters_of_the_papers_networks(width):
     hrnet = MODELS.build(dict(type="HRNet", extra=extra))
     count = lambda m: sum(p.numel() for p in m.parameters())  # noqa: E731
     assert count(model) - count(hrnet) == 4 * (9 * width**2 + 2 * width + 1)
-    assert [g.channels for g in model.guides.values()] == [width] * 4
+    assert [len(g.conv.weight) for g in model.guides.values()] == [width] * 4
 
 
 @pytest.mark.parametrize("fold", [False, True])
@@ -330,3 +331,35 @@ def test_a_copy_predicts_the_same(small_extra):
 def test_unknown_options(small_extra, kwargs, message):
     with pytest.raises(ValueError, match=message):
         MODELS.build(dict(type="SGHRNet", extra=small_extra, **kwargs))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        dict(depth=50),
+        dict(extra=dict(stage1=dict(block="HRFORMERBLOCK"))),
+        dict(extra=dict(stem=dict(stem_channels=32), num_stages=3, stages_spec=dict())),
+    ],
+    ids=["ResNet", "HRFormer", "LiteHRNet"],
+)
+def test_arguments_of_another_backbone_lead_to_sg_backbone(arguments):
+    with pytest.raises(ValueError, match="stage1 to stage4 .*type='SGBackbone'"):
+        MODELS.build(dict(type="SGHRNet", **arguments))
+
+
+def test_an_unfolded_model_is_traced_and_exported_with_gradients_on(small_extra):
+    model, x = build("SGHRNet", small_extra).eval(), torch.randn(1, 3, 64, 64)
+    traced = torch.jit.trace(FirstMap(model), x, check_trace=False)
+    torch.testing.assert_close(traced(x), model(x)[0])
+    file = io.BytesIO()
+    torch.onnx.export(FirstMap(model), x, file, opset_version=13)
+    assert file.tell() > 0
+
+
+class FirstMap(torch.nn.Module):
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, x):
+        return self.backbone(x)[0]

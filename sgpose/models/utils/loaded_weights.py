@@ -62,3 +62,26 @@ def check_loaded_weights(backbone: nn.Module, weights: Mapping[str, Tensor], pre
 
 def _size(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
+
+
+def check_folded_alike(guide: nn.Module, weights: Mapping[str, Tensor], prefix: str) -> None:
+    """Refuse weights of a guide that are folded where it is not, or the reverse.
+
+    Args:
+        guide: The guide, which has ``folded``.
+        weights: What is about to be loaded.
+        prefix: What stands before the guide's keys in ``weights``.
+
+    Raises:
+        ValueError: If they are not alike; loaded, they would leave the guide half random.
+    """
+    given = {key for key in weights if key.startswith(prefix)}
+    if not given or (prefix + "weight" in given) == guide.folded:
+        return
+    raise ValueError(
+        f"{prefix[:-1]}: the model is folded, the weights are not: load them first, then "
+        "fold_guides(model)"
+        if guide.folded
+        else f"{prefix[:-1]}: the weights are of a model that fold_guides folded, the model is "
+        "not: load them with load_checkpoint(fold_guides(init_model(config)), file)"
+    )
