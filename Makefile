@@ -1,6 +1,7 @@
 # Each target is a script or one command that can be run by hand; `setup` does nothing once it is done.
 PYTHON ?= python3.11
 BIN := .venv/bin
+JOBS ?= 2
 
 .PHONY: setup demo bench docs test test-slow test-modern coverage mutants fuzz lint
 
@@ -11,11 +12,11 @@ demo: setup
 	@scripts/demo.sh
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
 # What trains or builds something: tutorials, mim's commands, fresh environments.
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m slow
 
 # The same tests beside the newest PyTorch, NumPy and OpenCV; needs CPython 3.12.
 test-modern:
@@ -56,3 +57,4 @@ bench: setup
 lint: setup
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy

@@ -167,7 +167,7 @@ def _mask_geometry(
     if isinstance(codec, YOLOXPoseAnnotationProcessor) and input_size is not None:
         input_size = input_size[::-1]  # the only one that has height and width
     if heatmap_size is not None:
-        size = tuple(int(n) for n in heatmap_size[:2])  # a third one is of depths
+        size = int(heatmap_size[0]), int(heatmap_size[1])  # a third one is of depths
         if mask_size is not None and tuple(mask_size) != size:
             raise ValueError(
                 f"mask_size {tuple(mask_size)} differs from the heatmap_size {size} of {name}: the "
@@ -176,7 +176,7 @@ def _mask_geometry(
         if hasattr(codec, "scale_factor"):
             return size, np.asarray(codec.scale_factor)
     elif mask_size is not None:
-        size = tuple(mask_size)
+        size = mask_size[0], mask_size[1]
     else:
         raise ValueError(
             f"{name} has no heatmap_size: give SegmentationTarget a mask_size=(W, H), for "

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import torch
 from mmcv.cnn import fuse_conv_bn
@@ -99,7 +99,7 @@ def drop_maps(model: nn.Module) -> nn.Module:
     return model
 
 
-def without_maps(features: Sequence[Tensor], logits: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def without_maps(features: Iterable[Tensor], logits: Iterable[Tensor]) -> tuple[Tensor, ...]:
     """Return the features as HRNet does."""
     return tuple(features)
 

@@ -9,7 +9,7 @@ from mmengine.model import BaseModule
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import GuidedFeatures, build_guides
+from ..layers import GuidedFeatures, Pack, build_guides
 from ..utils import accept_unwrapped_keys
 
 # Height and width. Every MMPose backbone of images runs on it, and feature maps, being twice as
@@ -62,7 +62,7 @@ class SGBackbone(BaseModule):
         (torch.Size([1, 512, 4, 3]), torch.Size([1, 1, 4, 3]))
     """
 
-    pack = GuidedFeatures  # of a folded network: a plain tuple
+    pack: Pack = GuidedFeatures  # of a folded network: a plain tuple
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class SGBackbone(BaseModule):
         )
         accept_unwrapped_keys(self, "backbone")
 
-    def forward(self, x: Tensor) -> GuidedFeatures:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         outputs, logits = list(_as_tuple(self.backbone(x))), []
         for name, guide in self.guides.items():
             features = outputs[int(name)]

@@ -9,7 +9,7 @@ from mmpose.models.backbones.hrnet import HRModule, HRNet
 from mmpose.registry import MODELS
 from torch import Tensor
 
-from ..layers import GuidedFeatures, build_guides
+from ..layers import GuidedFeatures, Pack, build_guides
 from ..utils import check_loaded_weights
 
 STAGES = (2, 3, 4)
@@ -70,7 +70,7 @@ class SGHRNet(HRNet):
         (torch.Size([1, 16, 32, 24]), 4)
     """
 
-    pack = GuidedFeatures  # of a folded network: a plain tuple
+    pack: Pack = GuidedFeatures  # of a folded network: a plain tuple
 
     def __init__(
         self,
@@ -105,14 +105,15 @@ class SGHRNet(HRNet):
             detach=detach_guide,
         )
 
-    def forward(self, x: Tensor) -> GuidedFeatures:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Run stem and stages, each of which may add its logits."""
         x = self.relu(self.norm1(self.conv1(x)))
         x = self.relu(self.norm2(self.conv2(x)))
-        x, logits = [self.layer1(x)], []
+        branches: list[Tensor] = [self.layer1(x)]
+        logits: list[Tensor] = []
         for stage in STAGES:
-            x = self._stage(stage, self._transition(stage, x), logits)
-        return self.pack(self._output(x, logits), logits)
+            branches = self._stage(stage, self._transition(stage, branches), logits)
+        return self.pack(self._output(branches, logits), logits)
 
     def _stage(self, stage: int, x: list[Tensor], logits: list[Tensor]) -> list[Tensor]:
         """Run a stage; its guide gates the high-resolution branch before the fusion."""

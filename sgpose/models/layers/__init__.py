@@ -1,5 +1,5 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
-from .guided_features import GuidedFeatures
+from .guided_features import GuidedFeatures, Pack
 from .segmentation_guided_module import (
     GUIDE_OPS,
     Kernel,
@@ -12,6 +12,7 @@ __all__ = [
     "GUIDE_OPS",
     "GuidedFeatures",
     "Kernel",
+    "Pack",
     "SegmentationGuidedModule",
     "build_guides",
     "compose",

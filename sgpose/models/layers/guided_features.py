@@ -1,7 +1,7 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
@@ -34,3 +34,7 @@ class GuidedFeatures(tuple):
 
     def __getnewargs__(self) -> tuple:
         return tuple(self), self.segmentation_logits
+
+
+#: Makes a backbone's output of its features and the logits of its guides.
+Pack = Callable[[Iterable[Tensor], Iterable[Tensor]], tuple]
