@@ -13,9 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fabricate import shallow_run
 from mmengine.registry import DefaultScope
-from mmengine.runner import Runner
 
 MarkdownIt = pytest.importorskip("markdown_it").MarkdownIt
 
@@ -23,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
     [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "configs" / "sg_hrnet" / "README.md"]
     + list((ROOT / "docs").rglob("*.md"))
+    + list((ROOT / "projects").rglob("*.md"))
 )
 TUTORIALS = ("tutorial", "your_data", "your_backbone", "from_hrnet")
 # What is written for people in the tutorials -> what is enough here.
@@ -131,32 +130,6 @@ def test_a_tutorial_runs_from_top_to_bottom(name, tmp_path, monkeypatch):
         elif language == "python":
             with DefaultScope.overwrite_default_scope("mmpose"):
                 exec(compile(code, f"{page}:{line}", "exec"), names)
-
-
-def test_the_configs_of_the_forms_train(tmp_path):
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
-    written = []
-    for _, code, comment, _ in blocks(ROOT / "docs/forms.md"):
-        written.append(tmp_path / comment.removeprefix("file: "))
-        written[-1].write_text(code)
-    assert [path.name for path in written] == [
-        "supervision.py",
-        "limbs.py",
-        "entrance.py",
-    ]
-    runners = []
-    for config in written:
-        (tmp_path / config.stem).mkdir()
-        runners.append(Runner.from_cfg(shallow_run(config, tmp_path / config.stem)))
-        runners[-1].train()
-    supervision, limbs, entrance = (runner.model.backbone for runner in runners)
-    assert supervision.guide_op == "none"
-    maps = [
-        next(m.num_maps for m in backbone.guides.modules() if hasattr(m, "num_maps"))
-        for backbone in (limbs, entrance)
-    ]
-    assert maps == [13, 13]
-    assert [limbs.guide_target, entrance.guide_target] == ["branch_output", "stage_inputs"]
 
 
 def test_every_shortcut_is_used():

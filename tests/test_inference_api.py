@@ -188,8 +188,8 @@ def test_the_inferencer_knows_our_models_by_their_paths_alone():
 
 @pytest.fixture(scope="module")
 def detect_persons():
-    """The function that docs/ways_in.md gives to write a detector's boxes."""
-    text = (ROOT / "docs" / "ways_in.md").read_text()
+    """The function that docs/supported_entry_points.md gives to write a detector's boxes."""
+    text = (ROOT / "docs" / "supported_entry_points.md").read_text()
     (code,) = (c for c in re.findall(r"```python\n(.*?)```", text, re.S) if "bbox=" in c)
     names: dict = {}
     exec(code[: code.index("\ndetector = ")], names)
