@@ -3,10 +3,12 @@ from __future__ import annotations
 
 import logging
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.logging import print_log
-from mmpose.models.heads import HeatmapHead, RTMCCHead, SimCCHead
+from mmengine.structures import InstanceData
+from mmpose.models.heads import EDPoseHead, HeatmapHead, RTMCCHead, SimCCHead
 from mmpose.models.losses import RLELoss
 from mmpose.models.utils.tta import flip_heatmaps
 from mmpose.registry import MODELS
@@ -63,10 +65,11 @@ class SegmentationGuidedHeadMixin:
     Prediction is the head's own. With ``output_heatmaps=True`` in the test config, each
     ``pred_instances`` also holds
 
-        - guide_maps (np.ndarray): (1, S, h, w), the segmentation maps of the S guides in [0, 1];
-          under flip test the mean of both passes
-        - guide_input_center, guide_input_scale (np.ndarray): (1, 2), centre and size of the crop
-          in pixels of the image
+        - guide_maps (np.ndarray): (N, S, h, w), the segmentation maps of the S guides in [0, 1]
+          for each of its N persons, the same for all of an image; under flip test the mean of
+          both passes
+        - guide_input_center, guide_input_scale (np.ndarray): (N, 2), centre and size of the crop
+          (the input, where a network finds all persons) in pixels of the image
 
     Args:
         segmentation_loss (dict, optional): Config of the segmentation loss, None for none.
@@ -80,7 +83,8 @@ class SegmentationGuidedHeadMixin:
         args, kwargs: The head's own.
 
     Raises:
-        TypeError: If a class names a head before the mix-in, whose methods would then not be used.
+        TypeError: If a class names a head before the mix-in, whose methods would then not be used,
+            or the head is EDPoseHead, which MMPose cannot train.
     """
 
     def __init_subclass__(cls, **kwargs) -> None:
@@ -103,6 +107,11 @@ class SegmentationGuidedHeadMixin:
         ),
         **kwargs,
     ) -> None:
+        if segmentation_loss is not None and isinstance(self, EDPoseHead):
+            raise TypeError(
+                f"{type(self).__name__}: MMPose 1.3.2 cannot train EDPoseHead, so there is no loss "
+                "to guide. Set segmentation_loss=None to predict with it"
+            )
         super().__init__(*args, **kwargs)
         if segmentation_loss is not None:
             segmentation_loss = dict(dict(type="SegmentationLoss"), **segmentation_loss)
@@ -178,11 +187,14 @@ class SegmentationGuidedHeadMixin:
     def _check_keypoints(self, sample) -> None:
         """Raise a ValueError if the targets have not as many channels as the head predicts."""
         needed = getattr(self, "out_channels", None)
+        labels = sample.get("gt_instance_labels", {})
         heatmaps = sample.gt_fields.get("heatmaps") if "gt_fields" in sample else None
         if isinstance(heatmaps, Tensor):
             given = len(heatmaps)
+        elif "keypoint_weights" in labels:
+            given = labels.keypoint_weights.shape[-1]
         else:
-            given = sample.gt_instance_labels.keypoint_weights.shape[-1]
+            return
         if needed is not None and given != needed:
             raise ValueError(
                 f"{type(self).__name__} predicts {needed} channels, the targets have {given}: set "
@@ -192,6 +204,8 @@ class SegmentationGuidedHeadMixin:
     def predict(self, feats, batch_data_samples: list, test_cfg: dict = {}):
         """Predict as the head does; add the guides' maps where heatmaps are asked for."""
         preds = super().predict(feats, batch_data_samples, test_cfg)
+        if test_cfg.get("multiscale_test", False):
+            feats = feats[0]  # of the first scale
         passes = feats if isinstance(feats, list) else [feats]
         guided = bool(getattr(passes[0], "segmentation_logits", ()))
         if guided and test_cfg.get("output_heatmaps", False):
@@ -204,12 +218,19 @@ class SegmentationGuidedHeadMixin:
                 maps = (maps + flipped) * 0.5
             instances = preds[0] if isinstance(preds, tuple) else preds
             for instance, sample, sample_maps in zip(
-                instances, batch_data_samples, maps.float().cpu().numpy()
+                instances, batch_data_samples, maps.detach().float().cpu().numpy()
             ):
-                instance.guide_maps = sample_maps[None]
-                instance.guide_input_center = sample.metainfo["input_center"].reshape(1, 2)
-                instance.guide_input_scale = sample.metainfo["input_scale"].reshape(1, 2)
+                _add_maps(instance, sample_maps, sample.metainfo)
         return preds
+
+
+def _add_maps(instance: InstanceData, maps: np.ndarray, metainfo: dict) -> None:
+    """Give each of the N persons of an image, N >= 0, the image's or crop's maps (S, h, w)."""
+    count = len(instance) if instance.keys() else 1
+    center, scale = (np.reshape(metainfo[name], (1, 2)) for name in ("input_center", "input_scale"))
+    instance.guide_maps = np.broadcast_to(maps, (count, *maps.shape))
+    instance.guide_input_center = np.repeat(center, count, axis=0)
+    instance.guide_input_scale = np.repeat(scale, count, axis=0)
 
 
 @MODELS.register_module()
