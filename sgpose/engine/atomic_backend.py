@@ -1,6 +1,7 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from mmengine.fileio import LocalBackend, register_backend
 
 #: What the name of a file ends in until it is complete.
 UNFINISHED = ".unfinished"
+#: What network shares answer to the wish to sync a folder. They order renames by themselves.
+NO_FOLDER_SYNC = (errno.EINVAL, errno.EIO, errno.EBADF, errno.ENOTSUP, errno.ENOSYS)
 
 
 def replace_file(source: str | Path, target: str | Path) -> None:
@@ -18,15 +21,26 @@ def replace_file(source: str | Path, target: str | Path) -> None:
         source: The new file, in the same file system.
         target: The name it gets; a file of that name is replaced.
     """
-    with open(source, "rb") as file:
+    with open(source, "rb+") as file:  # Windows syncs what is open for writing alone
         os.fsync(file.fileno())
     os.replace(source, target)
     if os.name == "posix":  # elsewhere a folder cannot be opened
-        folder = os.open(os.path.dirname(os.path.abspath(target)), os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _sync_folder(os.path.dirname(os.path.abspath(target)))
+
+
+def _sync_folder(folder: str) -> None:
+    """Write a folder's names to the disk, where its file system can do that for a folder."""
+    try:
+        opened = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a folder that one may write to and not list
+        return
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if error.errno not in NO_FOLDER_SYNC:
+            raise
+    finally:
+        os.close(opened)
 
 
 @register_backend("atomic", force=True)
