@@ -120,3 +120,52 @@ def shallow_run(config: str | Path, root: Path) -> Config:
             stage.num_blocks = (1,) * len(stage.num_blocks)
             stage.num_modules = min(2, stage.num_modules)
     return cfg
+
+
+SIDES = [f"{side}_{part}" for part in ("shoulder", "hip", "ankle") for side in ("left", "right")]
+PEOPLE = ("nose", *SIDES)
+SKELETON = [[1, 2], [1, 3], [2, 4], [3, 5], [4, 6], [5, 7]]
+
+
+def people(
+    root: Path, count: int, seed: int = 0, first: int = 1, folder: str = "", per_image: int = 1
+) -> dict:
+    """Write pictures of noise and return COCO's content for upright people who face the camera.
+
+    Args:
+        root: Folder of the pictures.
+        count: Number of images.
+        seed: Of pictures and places.
+        first: Id of the first image and annotation.
+        folder: Sub-folder of the pictures, which their file names begin with.
+        per_image: People on each image.
+    """
+    rng = np.random.default_rng(seed)
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    images, annotations = [], []
+    shape = np.array([[0, 0], [1, 1], [-1, 1], [0.8, 3], [-0.8, 3], [0.7, 6], [-0.7, 6]])
+    for i in range(first, first + count):
+        name = f"{folder}/{i:06d}.png" if folder else f"{i:06d}.png"
+        noise = rng.integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+        cv2.imwrite(str(root / name), noise)
+        images.append(dict(id=i, file_name=name, width=WIDTH, height=HEIGHT))
+        for p in range(per_image):
+            place = rng.uniform((50, 20), (WIDTH - 50, 35)) + rng.normal(0, 1, (7, 2))
+            points = (place + shape * rng.uniform(15, 22)).round(1)
+            low, high = points.min(axis=0) - 6, points.max(axis=0) + 6
+            keypoints = np.concatenate([points, np.full((7, 1), 2)], axis=1)
+            box = [*low.round(1).tolist(), *(high - low).round(1).tolist()]
+            annotations.append(
+                dict(
+                    id=(i - 1) * per_image + p + 1,
+                    image_id=i,
+                    category_id=1,
+                    iscrowd=0,
+                    num_keypoints=7,
+                    keypoints=keypoints.ravel().tolist(),
+                    bbox=box,
+                    area=round(box[2] * box[3] * 0.5, 2),
+                )
+            )
+    category = dict(id=1, name="person", keypoints=list(PEOPLE), skeleton=SKELETON)
+    return dict(images=images, annotations=annotations, categories=[category])
