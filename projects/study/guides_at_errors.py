@@ -11,14 +11,17 @@ passes.
 from __future__ import annotations
 
 import argparse
+import copy
 from pathlib import Path
 
 import cv2
 import numpy as np
 from mmengine.config import Config, DictAction
-from mmpose.apis.inference import dataset_meta_from_config
+from mmengine.registry import init_default_scope
+from mmpose.registry import DATASETS
 from PIL import Image
 
+from sgpose.analysis.data_sets import use_annotated_boxes
 from sgpose.analysis.predictions import kept_predictions
 from sgpose.visualization.attention import map_in_crop, paint_map
 from sgpose.visualization.sheet import Cell, contact_sheet
@@ -81,7 +84,8 @@ def picture(sample: dict, guide: int, keypoint: int, links: list) -> np.ndarray:
         return points_in_map(points, center, scale, size).round().astype(int)
 
     joints = drawn(truth["keypoints"][0, :, :2])
-    visible = np.asarray(truth["keypoints_visible"]).reshape(-1) > 0
+    visible = np.asarray(truth["keypoints_visible"])[0] > 0
+    visible = visible[:, 0] if visible.ndim == 2 else visible
     for a, b in links:
         if visible[a] and visible[b]:
             cv2.line(canvas, joints[a].tolist(), joints[b].tolist(), BONE, 1, cv2.LINE_AA)
@@ -106,7 +110,10 @@ def main() -> None:
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options)
     cfg.merge_from_dict({"model.test_cfg.output_heatmaps": True})
-    metainfo = dataset_meta_from_config(cfg, "test")
+    init_default_scope(cfg.get("default_scope", "mmpose"))
+    dataset = copy.deepcopy(cfg.test_dataloader.dataset)
+    use_annotated_boxes(dataset)
+    metainfo = DATASETS.build(dataset).metainfo
     (first,) = kept_predictions(cfg, args.checkpoint, args.out / "cache", [0])
     if "guide_maps" not in first["pred_instances"]:
         raise SystemExit(f"guides_at_errors: {args.config} has no guides, take a guided model")

@@ -72,11 +72,12 @@ def sample_error_types(sample: dict, metainfo: dict, **limits: float) -> np.ndar
         (K,) indices into ``TYPES``, -1 where the keypoint is not labelled.
     """
     truth = sample["gt_instances"]
+    visible = np.asarray(truth["keypoints_visible"])[0]
     box = np.asarray(truth["bboxes"])[0]
     return error_types(
         np.asarray(sample["pred_instances"]["keypoints"])[0],
         np.asarray(truth["keypoints"])[0, :, :2],
-        np.asarray(truth["keypoints_visible"]).reshape(-1) > 0,
+        (visible[:, 0] if visible.ndim == 2 else visible) > 0,  # a converter adds weights
         float((box[2:] - box[:2]).max()),
         metainfo["flip_indices"],
         metainfo["skeleton_links"],

@@ -15,6 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import sgpose  # noqa: F401
+from sgpose.analysis.data_sets import make_targets, target_generator, use_annotated_boxes
 from sgpose.models import SegmentationGuidedModule, SGBackbone, SGHRNet
 from sgpose.models.heads.segmentation_guided_head import resize_logits
 
@@ -60,11 +61,9 @@ def test_with_maps(cfg: Config, perfect: bool) -> dict[str, float]:
 
 def prepare(cfg: Config) -> Config:
     """Let the test set carry the masks of annotated persons, and test without flipping."""
-    encoder = next(
-        t.encoder for t in cfg.train_dataloader.dataset.pipeline if t.type == "GenerateTarget"
-    )
-    cfg.test_dataloader.dataset.bbox_file = None  # a detector's boxes have no keypoints
-    cfg.test_dataloader.dataset.pipeline.insert(-1, dict(type="GenerateTarget", encoder=encoder))
+    dataset = cfg.test_dataloader.dataset
+    use_annotated_boxes(dataset)
+    make_targets(dataset, target_generator(cfg.train_dataloader.dataset))
     cfg.model.test_cfg.flip_test = False
     return cfg
 

@@ -38,13 +38,24 @@ class Run:
 
 
 def read_scalars(path: Path) -> list[dict]:
-    """Read the records of one ``scalars.json``, without a line that a killed process cut off."""
+    """Read the records of one ``scalars.json``, without a line that a killed process cut off.
+
+    Raises:
+        ValueError: If a line is none of MMEngine's.
+    """
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
-            records.append(json.loads(line))
+            record = json.loads(line)
         except json.JSONDecodeError:
             continue
+        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+            raise ValueError(
+                f"{path}, line {number}: no record with a `step`, as MMEngine's LocalVisBackend "
+                "writes them to vis_data/scalars.json; logs of MMPose 0.x and of other programs "
+                "are not read"
+            )
+        records.append(record)
     return records
 
 
@@ -57,7 +68,7 @@ def read_run(path: Path) -> Run:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a file holds no scalars.
+        ValueError: If a file holds no scalars, or lines of another kind.
     """
     files = [path] if path.is_file() else sorted(path.glob("**/vis_data/scalars.json"))
     if not files:

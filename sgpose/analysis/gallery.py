@@ -7,27 +7,34 @@ Images are RGB uint8 (H, W, 3).
 from __future__ import annotations
 
 import base64
+import copy
 import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
 from mmpose.evaluation.functional import keypoint_nme
 from mmpose.evaluation.metrics import PCKAccuracy
 from mmpose.models.task_modules.assigners import PoseOKS
-from mmpose.registry import METRICS
+from mmpose.registry import DATASETS, METRICS
 from mmpose.structures.bbox import get_warp_matrix
 from PIL import Image
 
 from ..visualization.attention import map_in_crop, paint_map
 from ..visualization.sg_local_visualizer import SGLocalVisualizer
 from ..visualization.sheet import Cell, contact_sheet
+from .data_sets import check_sigmas, use_annotated_boxes
+from .predictions import kept_predictions
 
 GROUPS = ("hardest", "median", "best")
+GROUP_TITLE = ("Hardest", "median", "best")
 
 
 def sample_pck(sample: dict, evaluator: dict) -> float:
@@ -246,6 +253,82 @@ def gallery_page(
         small=round(0.6 * height),
         sections="\n".join(sections),
     )
+
+
+def gallery(
+    models: list[tuple[Config, str, str]], out: Path, num: int, score: str | None, height: int
+) -> dict[str, list[int]]:
+    """Write the gallery.
+
+    Args:
+        models: (config, path of the checkpoint, name) of each model. All have the same test set.
+        out: Folder for gallery.png, gallery.html and cache/.
+        num: Samples per group, >= 1.
+        score: "oks" or "pck". By default OKS if the first config's metric is COCO's, else PCK.
+        height: Height of a picture in pixels.
+
+    Returns:
+        Group -> the samples' numbers in the test set.
+
+    Raises:
+        ValueError: If the test sets differ or hold too few samples, or OKS cannot be computed.
+    """
+    evaluator = evaluator_of(models[0][0])
+    init_default_scope(models[0][0].get("default_scope", "mmpose"))
+    dataset = copy.deepcopy(models[0][0].test_dataloader.dataset)
+    use_annotated_boxes(dataset)
+    metainfo = DATASETS.build(dataset).metainfo
+    score = score or ("oks" if "Coco" in evaluator["type"] else "pck")
+    if score == "oks":
+        check_sigmas(metainfo)
+    cache = out / "cache"
+    predicted = []
+    for cfg, checkpoint, name in models:
+        samples = kept_predictions(cfg, checkpoint, cache)
+        keys = [(s["img_path"], s.get("id")) for s in samples]
+        if predicted and keys != [(s["img_path"], s.get("id")) for s in predicted[0].samples]:
+            raise ValueError(f"the test set of {name} is not that of {predicted[0].name}")
+        predicted.append(Predicted(name, samples, np.full(len(samples), np.nan)))
+    labelled = [i for i, sample in enumerate(predicted[0].samples) if is_labelled(sample)]
+    MMLogger.get_current_instance().setLevel("WARNING")  # PCKAccuracy logs a line each time
+    for model in predicted:
+        for i in labelled:
+            sample = model.samples[i]
+            oks = score == "oks"
+            model.scores[i] = (
+                sample_oks(sample, metainfo["sigmas"]) if oks else sample_pck(sample, evaluator)
+            )
+    order = hardest_first(
+        np.array([model.scores[labelled] for model in predicted]),
+        np.array([[sample_error(model.samples[i]) for i in labelled] for model in predicted]),
+    )
+    groups = pick(np.array(labelled)[order], num)
+
+    chosen = sorted(set(sum(groups.values(), [])))
+    for model, (cfg, checkpoint, _) in zip(predicted, models):
+        with_maps = Config(cfg.to_dict())
+        with_maps.merge_from_dict({"model.test_cfg.output_heatmaps": True})
+        for i, sample in zip(chosen, kept_predictions(with_maps, checkpoint, cache, chosen)):
+            model.samples[i] = sample
+
+    pictures = {
+        group: [sample_pictures(predicted, i, metainfo, height) for i in members]
+        for group, members in groups.items()
+    }
+    names = {
+        group: [f"#{i} {Path(predicted[0].samples[i]['img_path']).name}" for i in members]
+        for group, members in groups.items()
+    }
+    means = ", ".join(f"{m.name} {np.nanmean(m.scores):.3f}" for m in predicted)
+    title = f"{', '.join(GROUP_TITLE)} of {len(labelled)} samples by {score.upper()}"
+    note = (
+        f"Under each pose its {score.upper()}; mean over all samples: {means}. "
+        "Guides: black shuts off, bright yellow lets through."
+    )
+    sheet, _ = gallery_sheet(pictures, title, note)
+    Image.fromarray(sheet).save(out / "gallery.png")
+    (out / "gallery.html").write_text(gallery_page(pictures, names, title, note), "utf-8")
+    return groups
 
 
 def evaluator_of(cfg: Config) -> dict:

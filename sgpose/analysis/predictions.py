@@ -17,6 +17,8 @@ from mmengine.runner import Runner
 from mmpose.registry import DATASETS, METRICS
 from tqdm import tqdm
 
+from .data_sets import check_same_each_time, dataset_parts, use_annotated_boxes
+
 KEPT = ("id", "img_id", "img_path", "input_center", "input_scale", "input_size", "raw_ann_info")
 
 
@@ -39,6 +41,10 @@ class KeepPredictions(BaseMetric):
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
         """Keep one batch; a batch is on disk as a whole or not at all."""
+        if len(data_samples) > len(self.indices):
+            raise RuntimeError(
+                f"{len(data_samples)} samples came where {len(self.indices)} were asked for"
+            )
         numbers = self.indices[: len(data_samples)]
         del self.indices[: len(data_samples)]
         kept = {
@@ -79,13 +85,15 @@ def kept_predictions(
     Returns:
         The samples in the order of ``indices``: dicts with ``pred_instances``, ``gt_instances``
         and those of `KEPT` that the dataset gives. Keypoints are in pixels of the image.
+
+    Raises:
+        ValueError: If the dataset's samples are others each time.
     """
     init_default_scope(cfg.get("default_scope", "mmpose"))
     cfg = copy.deepcopy(cfg)
     dataset = cfg.test_dataloader.dataset
-    if dataset.get("bbox_file"):
-        dataset.bbox_file = None
-    cfg.test_dataloader.sampler = dict(type="DefaultSampler", shuffle=False, round_up=False)
+    check_same_each_time(dataset)
+    use_annotated_boxes(dataset)
     cfg.load_from = str(checkpoint)
     cfg.resume = False
     cfg.model.backbone.init_cfg = None
@@ -94,11 +102,11 @@ def kept_predictions(
     folder.mkdir(parents=True, exist_ok=True)
 
     if indices is None:
-        indices = range(len(DATASETS.build(dataset)))
+        indices = range(len(DATASETS.build(copy.deepcopy(dataset))))
     kept = _read(folder)
     missing = [index for index in indices if index not in kept]
     if missing:
-        dataset.indices = missing
+        cfg.test_dataloader.sampler = dict(type="ListedSampler", indices=missing)
         cfg.work_dir = str(cache / "runs")
         cfg.visualizer = dict(type="PoseLocalVisualizer", name=folder.name)
         cfg.test_evaluator = dict(type="KeepPredictions", folder=str(folder), indices=missing)
@@ -118,8 +126,9 @@ def _fingerprint(cfg: Config, checkpoint: str) -> str:
     """Changes with anything that predictions depend on."""
     dataset = cfg.test_dataloader.dataset
     files = [os.path.abspath(checkpoint)]
-    if dataset.get("ann_file"):
-        files.append(os.path.join(dataset.get("data_root") or "", dataset.ann_file))
+    for part in dataset_parts(dataset):
+        if part.get("ann_file"):
+            files.append(os.path.join(part.get("data_root") or "", part.ann_file))
     stamps = [(file, os.stat(file).st_size, os.stat(file).st_mtime_ns) for file in files]
     depends = (cfg.model.to_dict(), dataset.to_dict(), stamps)
     return hashlib.sha1(repr(depends).encode()).hexdigest()[:16]

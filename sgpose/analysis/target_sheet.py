@@ -4,22 +4,28 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
 from mmengine.config import Config
+from mmengine.fileio import load
 from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
 from mmpose.datasets.transforms import GenerateTarget
 from mmpose.registry import DATASETS
 from PIL import Image, ImageDraw
+from tqdm import tqdm
 
 from ..visualization.attention import map_in_crop, paint_map, paint_mask
 from ..visualization.sg_local_visualizer import SGLocalVisualizer
-from ..visualization.sheet import font
+from ..visualization.sheet import Cell, contact_sheet, font
+from .data_sets import make_targets, pipelines_that, target_generator, use_annotated_boxes
 
 LEFT, RIGHT, MIDDLE = (0, 190, 255), (255, 96, 32), (255, 255, 255)
+COLOURS = {"L": LEFT, "R": RIGHT, "": MIDDLE, "1": (120, 230, 120), "2": (230, 120, 230)}
 HEIGHT = 256
 
 
@@ -37,28 +43,14 @@ def target_dataset(cfg: Config, split: str):
         The dataset.
 
     Raises:
-        ValueError: If neither pipeline has a ``GenerateTarget``, or the dataset has no pipeline.
+        ValueError: If neither pipeline has a ``GenerateTarget``, or none packs its samples.
     """
     init_default_scope(cfg.get("default_scope", "mmpose"))
     dataset = copy.deepcopy(cfg[f"{split}_dataloader"].dataset)
-    for config in (dataset, cfg.train_dataloader.dataset):
-        if "pipeline" not in config:
-            raise ValueError(
-                f"the dataset {config.type} has no pipeline of its own: name the one inside, for "
-                f"instance with --cfg-options, as {split}_dataloader.dataset"
-            )
-    pipeline = list(dataset.pipeline)
-    if not any(t.type == "GenerateTarget" for t in pipeline):
-        generators = [
-            t for t in cfg.train_dataloader.dataset.pipeline if t.type == "GenerateTarget"
-        ]
-        if not generators:
-            raise ValueError("the config's training pipeline has no GenerateTarget to look at")
-        pipeline[-1:-1] = generators
-    pipeline[-1] = dict(pipeline[-1], pack_transformed=True)
-    dataset.pipeline = pipeline
-    if dataset.get("bbox_file"):
-        dataset.bbox_file = None
+    make_targets(dataset, target_generator(cfg.train_dataloader.dataset))
+    for pipeline in pipelines_that(dataset, "PackPoseInputs"):
+        pipeline[-1] = dict(pipeline[-1], pack_transformed=True)
+    use_annotated_boxes(dataset)
     return DATASETS.build(dataset)
 
 
@@ -76,8 +68,51 @@ def target_items(dataset, num: int, seed: int) -> Iterator[tuple[int, dict]]:
 
 def encoder_of(dataset):
     """The built codec of a dataset's pipeline; the first one where there are several."""
-    generate = next(t for t in dataset.pipeline.transforms if isinstance(t, GenerateTarget))
-    return generate.encoder[0] if isinstance(generate.encoder, list) else generate.encoder
+    for part in _built_parts(dataset):
+        for transform in part.pipeline.transforms:
+            if isinstance(transform, GenerateTarget):
+                codecs = transform.encoder
+                return codecs[0] if isinstance(codecs, list) else codecs
+    raise ValueError(f"{type(dataset).__name__} has no GenerateTarget in its pipelines")
+
+
+def other_sizes(dataset, items: Sequence[dict]) -> list[str]:
+    """Say of which images the size is not what the annotations say.
+
+    Boxes and keypoints then lie elsewhere than they were drawn: as a rule the image was turned by
+    its EXIF tag on reading, and not where it was annotated.
+
+    Args:
+        dataset: The built dataset; of those not in COCO's style nothing is known.
+        items: Some of its items.
+    """
+    sizes = {}
+    for part in _built_parts(dataset):
+        content = load(part.ann_file) if str(part.ann_file).endswith(".json") else None
+        for image in content.get("images", []) if isinstance(content, dict) else []:
+            if "width" in image and "height" in image:
+                path = os.path.join(part.data_prefix.get("img") or "", image["file_name"])
+                sizes[path] = (image["width"], image["height"])
+    found = []
+    for item in items:
+        sample = item["data_samples"].metainfo
+        height, width = sample["ori_shape"]
+        stated = sizes.get(sample["img_path"], (width, height))
+        if stated != (width, height):
+            found.append(
+                f"{sample['img_path']} is read as {width}x{height}, the annotations say "
+                f"{stated[0]}x{stated[1]}: were they made before its EXIF tag turned it?"
+            )
+    return sorted(set(found))
+
+
+def _built_parts(dataset) -> Iterator:
+    """Yield the datasets that have a pipeline: a dataset, and those that it wraps."""
+    if hasattr(dataset, "pipeline"):
+        yield dataset
+    inner = [dataset.dataset] if hasattr(dataset, "dataset") else getattr(dataset, "datasets", [])
+    for part in inner:
+        yield from _built_parts(part)
 
 
 def target_maps(sample, encoder) -> dict[str, np.ndarray]:
@@ -117,7 +152,8 @@ def target_panels(item: dict, encoder, metainfo: dict) -> dict[str, np.ndarray]:
     """Draw the model's input with its keypoints, and each target over it.
 
     Args:
-        item: "inputs" (3, H, W) BGR uint8 and "data_samples" with ``transformed_keypoints``.
+        item: "inputs" (3, H, W) BGR or (1, H, W) grey, and "data_samples" with
+            ``transformed_keypoints``.
         encoder: The built codec that made the targets.
         metainfo: The dataset's.
 
@@ -125,7 +161,7 @@ def target_panels(item: dict, encoder, metainfo: dict) -> dict[str, np.ndarray]:
         Title -> picture, all of one size, about ``HEIGHT`` pixels high: "keypoints", and of
         "heatmaps" and "mask" what there is.
     """
-    image = item["inputs"].permute(1, 2, 0).numpy()[..., ::-1]
+    image = as_rgb(item["inputs"].permute(1, 2, 0).numpy())
     sample = item["data_samples"]
     zoom = max(1, round(HEIGHT / image.shape[0]))
     size = (zoom * image.shape[1], zoom * image.shape[0])
@@ -144,22 +180,70 @@ def target_panels(item: dict, encoder, metainfo: dict) -> dict[str, np.ndarray]:
     return panels
 
 
+def as_rgb(image: np.ndarray) -> np.ndarray:
+    """Return an image as 8-bit RGB.
+
+    Args:
+        image: (H, W, 3) BGR or (H, W, 1) grey; uint8, uint16 (its full range) or floats, in
+            [0, 255] or, where none is above 1, in [0, 1].
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    image = np.broadcast_to(image, (*image.shape[:2], 3))[..., ::-1]
+    if image.dtype == np.uint16:
+        return (image >> 8).astype(np.uint8)
+    if image.dtype != np.uint8:
+        factor = 255 if image.max() <= 1 else 1
+        return (factor * image).clip(0, 255).round().astype(np.uint8)
+    return image
+
+
+def sides_of(metainfo: dict) -> list[str]:
+    """Tell the sides of a dataset's keypoints.
+
+    They are read from the keypoints' names, by words such as ``left``, ``R``, ``leftEye`` and
+    ``L_Eye``; where a name does not say, from that of the keypoint that a flip swaps it with.
+
+    Args:
+        metainfo: The dataset's.
+
+    Returns:
+        For each keypoint "L" or "R"; "1" or "2" where no name of a swapped pair says; "" for what
+        has no twin.
+    """
+    names, twins = metainfo["keypoint_id2name"], metainfo["flip_indices"]
+    sides = []
+    for own, twin in enumerate(twins):
+        other = {"L": "R", "R": "L", "": ""}[_side(names[twin])]
+        unnamed = "" if own == twin else "1" if own < twin else "2"
+        sides.append(_side(names[own]) or other or unnamed)
+    return sides
+
+
+def _side(name: str) -> str:
+    words = {w.lower() for w in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
+    return "L" if words & {"left", "l"} else "R" if words & {"right", "r"} else ""
+
+
 def draw_sides(
     image: np.ndarray, keypoints: np.ndarray, visible: np.ndarray, metainfo: dict
 ) -> np.ndarray:
     """Draw skeletons with the person's left joints blue, marked L, and its right orange, marked R.
 
+    Pairs whose names do not tell the sides are marked 1 and 2.
+
     Args:
         image: (H, W, 3).
         keypoints: (N, K, 2) in pixels of the image.
         visible: (N, K).
-        metainfo: The dataset's; sides are read from the keypoints' names.
+        metainfo: The dataset's, see :func:`sides_of`.
 
     Returns:
         (H, W, 3).
     """
-    names = [metainfo["keypoint_id2name"][k] for k in range(keypoints.shape[1])]
-    colours = [_side_colour(name) for name in names]
+    sides = sides_of(metainfo)
+    colours = [COLOURS[side] for side in sides]
     painter = SGLocalVisualizer(name="target_sheet", line_width=2, radius=4)
     painter.skeleton = metainfo.get("skeleton_links")
     painter.kpt_color = colours
@@ -168,30 +252,66 @@ def draw_sides(
         for a, b in painter.skeleton or []
     ]
     drawn = painter.draw_pose(image, keypoints, visible)
-    return _letters(drawn, keypoints[visible > 0], np.tile(colours, (len(visible), 1)), visible)
+    return _letters(drawn, keypoints, sides, visible)
 
 
 def _letters(
-    image: np.ndarray, points: np.ndarray, colours: np.ndarray, visible: np.ndarray
+    image: np.ndarray, keypoints: np.ndarray, sides: list[str], visible: np.ndarray
 ) -> np.ndarray:
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
     size = max(12, image.shape[0] // 18)
     taken: list[np.ndarray] = []
-    for point, colour in zip(points, colours[visible.reshape(-1) > 0]):
-        letter = {LEFT: "L", RIGHT: "R"}.get(tuple(colour.tolist()))
-        if letter is None or any(np.abs(point - other).max() < size for other in taken):
+    for person, keypoint in np.argwhere(visible > 0):
+        point, side = keypoints[person, keypoint], sides[keypoint]
+        if not side or any(np.abs(point - other).max() < size for other in taken):
             continue
         taken.append(point)
         place = tuple(point + (0.35 * size, -0.1 * size))
-        style = dict(font=font(size, True), fill=tuple(colour.tolist()))
-        draw.text(place, letter, anchor="lb", stroke_width=2, stroke_fill=(0, 0, 0), **style)
+        style = dict(font=font(size, True), fill=COLOURS[side])
+        draw.text(place, side, anchor="lb", stroke_width=2, stroke_fill=(0, 0, 0), **style)
     return np.asarray(canvas)
 
 
-def _side_colour(name: str) -> tuple[int, int, int]:
-    words = name.lower().replace("-", "_").split("_")
-    return LEFT if "left" in words else RIGHT if "right" in words else MIDDLE
+def target_sheet(
+    cfg: Config, split: str, num: int, seed: int, title: str
+) -> tuple[np.ndarray, np.ndarray, list[dict], list[str]]:
+    """Draw samples of a config's dataset with their targets.
+
+    Args:
+        cfg: Any top-down config.
+        split: "train" or "val".
+        num: Number of samples, >= 1; all there are if there are fewer.
+        seed: Chooses the samples and the augmentation.
+        title: The sheet's title.
+
+    Returns:
+        The sheet, (H, W, 3) RGB uint8; the places of its R x C pictures, (R, C, 4), x0, y0, x1,
+        y1; the items of the dataset; what :func:`other_sizes` says of them. A sample's pictures
+        lie side by side, samples from left to right.
+    """
+    dataset = target_dataset(cfg, split)
+    encoder = encoder_of(dataset)
+    items, samples = [], []
+    for index, item in tqdm(target_items(dataset, num, seed), total=num, disable=None):
+        panels = target_panels(item, encoder, dataset.metainfo)
+        flip = ", flipped" if item["data_samples"].metainfo.get("flip") else ""
+        captions = [f"#{index}{flip}"] + [""] * (len(panels) - 1)
+        items.append(item)
+        samples.append([Cell(*cell) for cell in zip(panels.values(), captions)])
+    across = max(1, 9 // len(panels))
+    rows = [sum(samples[i : i + across], []) for i in range(0, len(samples), across)]
+    codec = getattr(encoder, "codec", encoder)
+    radius = f", mask radius {encoder.radius:g}" if hasattr(encoder, "radius") else ""
+    pairs = " 1, 2: pairs whose names do not say." if "1" in sides_of(dataset.metainfo) else ""
+    note = (
+        f"{type(codec).__name__}{radius}, {split} split, seed {seed}. "
+        f"L, blue: the person's left; R, orange: its right.{pairs}"
+    )
+    sheet, places = contact_sheet(
+        rows, title=title, note=note, columns=list(panels) * min(across, len(samples))
+    )
+    return sheet, places, items, other_sizes(dataset, items)
 
 
 def _first(values) -> np.ndarray:

@@ -106,6 +106,17 @@ def test_what_is_not_there_is_asked_for(run, tmp_path):
         read_run(write(tmp_path / "empty", "a", []))
 
 
+@pytest.mark.parametrize(
+    "line", ['{"mode": "train", "epoch": 1, "iter": 50, "lr": 0.001, "loss": 0.5}', "[1]", "3"]
+)
+def test_logs_of_another_kind_are_refused(line, tmp_path):
+    """As MMPose 0.x wrote them: the counter is ``iter``, within an epoch."""
+    file = write(tmp_path, "a", [train(1)])
+    file.write_text(file.read_text() + line + "\n")
+    with pytest.raises(ValueError, match=r"scalars.json, line 2: no record with a `step`"):
+        read_run(file)
+
+
 def test_from_the_command_line(run, tmp_path, monkeypatch, capsys):
     out = tmp_path / "pictures" / "curves.png"
     monkeypatch.setattr(sys, "argv", ["plot_logs.py", str(run), "--out", str(out)])

@@ -16,6 +16,7 @@ from mmpose.registry import MODELS
 from sgpose.analysis import predictions
 from sgpose.analysis.gallery import (
     Predicted,
+    gallery,
     gallery_page,
     gallery_sheet,
     hardest_first,
@@ -279,14 +280,14 @@ def test_two_models_from_the_command_line(people, checkpoints, tmp_path, monkeyp
     arguments = [str(PLAIN), checkpoints[PLAIN], "--also", str(GUIDED), checkpoints[GUIDED]]
     arguments += ["--out", str(out), "--num", "2", "--cfg-options", *options]
     monkeypatch.setattr(sys, "argv", ["gallery.py", *arguments])
-    names = runpy.run_path(str(ROOT / "tools" / "gallery.py"), run_name="__main__")
+    runpy.run_path(str(ROOT / "tools" / "gallery.py"), run_name="__main__")
     page = (out / "gallery.html").read_text()
     assert re.findall(r"<h2>(\w+)</h2>", page) == ["hardest", "median", "best"]
     assert page.count("data:image") == 6 * (1 + 2 + 4)
     assert cv2.imread(str(out / "gallery.png")).shape[1] > 6 * 144
 
     models = [(load(c, people), checkpoints[c], c.stem) for c in (PLAIN, GUIDED)]
-    groups = names["gallery"](models, out, 2, "pck", 96)
+    groups = gallery(models, out, 2, "pck", 96)
     scores, errors = [], []
     for cfg, checkpoint, _ in models:
         kept = kept_predictions(cfg, checkpoint, out / "cache")

@@ -1,4 +1,5 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -13,12 +14,15 @@ from mmengine.utils import get_installed_path
 from sgpose.analysis.target_sheet import (
     LEFT,
     RIGHT,
+    as_rgb,
     draw_sides,
     encoder_of,
+    sides_of,
     target_dataset,
     target_items,
     target_maps,
     target_panels,
+    target_sheet,
 )
 from sgpose.codecs import keypoint_discs
 from sgpose.datasets import write_toy_people
@@ -30,11 +34,6 @@ PLAIN = CONFIGS / "toy" / "td-hm_hrnet-w16_1xb16-25e_toy-128x96.py"
 UDP = CONFIGS / "coco" / "td-hm_sghrnet-w32_udp-8xb64-210e_coco-256x192.py"
 SIMCC = "simcc/coco/simcc_res50_8xb64-210e_coco-256x192.py"
 RTMPOSE = "rtmpose/coco/rtmpose-s_8xb256-420e_coco-256x192.py"
-
-
-@pytest.fixture(scope="module")
-def tool() -> dict:
-    return runpy.run_path(str(ROOT / "tools" / "browse_targets.py"))
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +51,10 @@ def toy(people) -> Config:
     return cfg
 
 
-def test_the_sheet_shows_the_codecs_mask(tool, toy):
+def test_the_sheet_shows_the_codecs_mask(toy):
     encoder = toy.train_dataloader.dataset.pipeline[-2].encoder
     encoder.radius = 3.5
-    sheet, places, items = tool["target_sheet"](toy, "train", 4, seed=3, title="toy")
+    sheet, places, items, _ = target_sheet(toy, "train", 4, seed=3, title="toy")
     assert places.shape == (2, 9, 4) and len(items) == 4  # three samples, and the fourth below
     for number, item in enumerate(items):
         row, column = divmod(number, 3)
@@ -72,15 +71,15 @@ def test_the_sheet_shows_the_codecs_mask(tool, toy):
         np.testing.assert_array_equal(lit, mask > 0)
 
 
-def test_a_seed_gives_the_same_samples_and_augmentation(tool, toy):
-    one, again, other = (tool["target_sheet"](toy, "train", 1, s, "t")[0] for s in (1, 1, 2))
+def test_a_seed_gives_the_same_samples_and_augmentation(toy):
+    one, again, other = (target_sheet(toy, "train", 1, s, "t")[0] for s in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     assert one.shape != other.shape or (one != other).any()
 
 
-def test_validation_is_shown_with_the_training_codec(tool, toy):
+def test_validation_is_shown_with_the_training_codec(toy):
     toy.val_dataloader.dataset.bbox_file = "a detector's boxes, which have no keypoints.json"
-    _, places, items = tool["target_sheet"](toy, "val", 9, 0, "toy")
+    _, places, items, _ = target_sheet(toy, "val", 9, 0, "toy")
     assert len(items) == 2 and places.shape == (1, 6, 4)
     for item in items:
         assert "flip" not in item["data_samples"].metainfo
@@ -178,6 +177,50 @@ def test_nothing_to_look_at_is_refused(toy):
     ]
     with pytest.raises(ValueError, match="no GenerateTarget"):
         target_dataset(toy, "val")
-    del toy.train_dataloader.dataset["pipeline"]
-    with pytest.raises(ValueError, match="has no pipeline of its own"):
-        target_dataset(toy, "train")
+
+
+AP10K = {0: "L_Eye", 1: "R_Eye", 2: "Nose", 3: "Root of tail", 4: "L_F_Paw", 5: "R_F_Paw"}
+
+
+@pytest.mark.parametrize(
+    ("names", "flip", "sides"),
+    [
+        (AP10K, [1, 0, 2, 3, 5, 4], "L R - - L R"),
+        ({0: "leftEye", 1: "rightEye", 2: "LeftEar", 3: "mirror"}, [1, 0, 3, 2], "L R L R"),
+        ({0: "kpt-0", 1: "kpt-1", 2: "collar", 3: "bright spot"}, [1, 0, 2, 3], "1 2 - -"),
+        ({0: "left_hip", 1: "right_hip"}, [0, 1], "L R"),
+    ],
+    ids=["ap10k", "camel case", "numbers", "a wrong flip"],
+)
+def test_sides_of_keypoints(names, flip, sides):
+    found = sides_of(dict(keypoint_id2name=names, flip_indices=flip))
+    assert [side or "-" for side in found] == sides.split()
+
+
+def test_pictures_that_are_not_8_bit_colour(toy):
+    """Grey, float and 16-bit images of the same grey levels look the same."""
+    sheets = []
+    for options in (dict(), dict(to_float32=True), dict(color_type="grayscale")):
+        cfg = Config(toy.to_dict())
+        cfg.val_dataloader.dataset.pipeline[0].update(options)
+        sheets.append(target_sheet(cfg, "val", 2, 0, "t")[0].astype(int))
+    assert np.abs(sheets[0] - sheets[1]).max() <= 2
+    assert sheets[2].shape == sheets[0].shape
+    grey = np.arange(0, 256, 5, dtype=np.uint8).reshape(4, 13, 1)
+    expected = np.repeat(grey, 3, axis=2)
+    for image in (grey, grey.astype(np.uint16) * 257, grey / np.float32(255), expected):
+        np.testing.assert_array_equal(as_rgb(image), expected)
+
+
+def test_an_image_of_another_size_than_annotated_is_named(toy, tmp_path):
+    assert target_sheet(toy, "val", 2, 0, "t")[3] == []
+    people = Path(toy.val_dataloader.dataset.data_root)
+    file = tmp_path / "val.json"
+    content = json.loads((people / "annotations/person_keypoints_val.json").read_text())
+    image = content["images"][1]
+    image.update(width=image["height"], height=image["width"])
+    file.write_text(json.dumps(content))
+    toy.val_dataloader.dataset.ann_file = str(file)
+    (note,) = target_sheet(toy, "val", 2, 0, "t")[3]
+    width, height = image["height"], image["width"]
+    assert f"000002.png is read as {width}x{height}, the annotations say {height}x{width}" in note

@@ -71,3 +71,18 @@ def test_shares_over_persons():
             "errors/background": 1 / 6,
         }
     )
+
+
+def test_visibilities_with_weights_count_as_those_without():
+    """A KeypointConverter's are of shape (1, K, 2)."""
+    found = []
+    for visible in (np.array([[1, 1, 0, 1]]), np.array([[[1, 1], [1, 0], [0, 1], [1, 1]]])):
+        metric = KeypointErrorTypes()
+        metric.dataset_meta = dict(flip_indices=FLIP, skeleton_links=LINKS)
+        truth = dict(
+            keypoints=TRUTH[None], keypoints_visible=visible, bboxes=np.array([[0, 0, 50, 100.0]])
+        )
+        predicted = dict(keypoints=TRUTH[None] + [[[0, 0], [30, 0], [50, 0], [0, 0]]])
+        metric.process(None, [dict(gt_instances=truth, pred_instances=predicted)])
+        found.append(metric.evaluate(1))
+    assert found[0] == found[1] and found[0]["errors/correct"] == pytest.approx(2 / 3)

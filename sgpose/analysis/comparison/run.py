@@ -18,6 +18,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 
 import sgpose
 
+from ..data_sets import dataset_parts
 from .records import config_hash, git_state, read_curve, read_seconds, versions
 
 RESULT = "result.json"
@@ -94,7 +95,7 @@ def _evaluators(cfg: Config) -> list:
     """
     given = cfg.test_evaluator
     evaluators = list(given) if isinstance(given, (list, tuple)) else [given]
-    if cfg.test_dataloader.dataset.get("bbox_file"):
+    if any(part.get("bbox_file") for part in dataset_parts(cfg.test_dataloader.dataset)):
         return evaluators
     return [*evaluators, dict(type="PerKeypointPCK")]
 

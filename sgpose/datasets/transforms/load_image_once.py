@@ -10,8 +10,7 @@ class LoadImageOnce(LoadImage):
     """MMPose's LoadImage, which decodes each file once per process and keeps the image in memory.
 
     For data sets that fit into memory. With worker processes each keeps its own, so that the
-    fastest is ``num_workers=0``. The images are read-only: a transform that writes into
-    ``results['img']`` has to copy it.
+    fastest is ``num_workers=0``. Transforms may write into ``results['img']``: it is a copy.
 
     The arguments are those of ``LoadImage``.
     """
@@ -26,7 +25,5 @@ class LoadImageOnce(LoadImage):
             return super().transform(results)
         path = results["img_path"]
         if path not in self._images:
-            image = super().transform(dict(img_path=path))["img"]
-            image.flags.writeable = False
-            self._images[path] = image
-        return super().transform(dict(results, img=self._images[path]))
+            self._images[path] = super().transform(dict(img_path=path))["img"]
+        return super().transform(dict(results, img=self._images[path].copy()))
