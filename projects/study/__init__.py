@@ -2,6 +2,7 @@
 """What the study of SG-HRNet needs beside sgpose; importing it registers all of it in MMPose."""
 
 import sgpose  # noqa: F401
+from projects import limb_guides  # noqa: F401
 
 from .darken_outside_box import DarkenOutsideBox
 from .keypoint_error_types import KeypointErrorTypes

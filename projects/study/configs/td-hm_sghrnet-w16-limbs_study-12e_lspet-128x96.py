@@ -2,13 +2,12 @@
 # high-resolution branch. It starts as HRNet itself.
 _base_ = ["td-hm_sghrnet-w16_study-12e_lspet-128x96.py"]
 
+custom_imports = dict(imports=["sgpose", "projects.study"])
 model = dict(
-    backbone=dict(
-        guide_source="all_branches", guide_op="modulate", num_maps=13, guide_init_bias=-3.0
-    ),
+    backbone=dict(type="LimbGuidedHRNet", num_maps=13, guide_init_bias=-3.0),
     head=dict(segmentation_loss=dict(loss_weight=0.1)),
 )
 
 train_pipeline = _base_.train_pipeline
-train_pipeline[-2].encoder.update(parts="limbs", radius=1.5)
+train_pipeline[-2].encoder.update(type="LimbTarget", radius=1.5)
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
