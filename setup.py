@@ -18,6 +18,7 @@ from setuptools.command.build_py import build_py
 from setuptools.command.develop import develop
 
 ROOT = Path(__file__).resolve().parent
+RUNTIME = ["loky", "numpy", "onnxruntime", "opencv-python"]
 MIM_RESOURCES = ("configs", "tools", "model-index.yml")
 
 
@@ -92,10 +93,10 @@ setup(
     python_requires=">=3.9",
     install_requires=[],
     extras_require={
-        "onnx": ["numpy", "onnxruntime", "opencv-python"],
+        "onnx": RUNTIME,
         "export": ["onnx", "onnxruntime"],
         "docs": ["furo", "myst-parser", "sphinx", "sphinx-copybutton"],
-        "page": ["numpy", "onnxruntime", "opencv-python", "pillow", "starlette", "uvicorn"],
+        "page": [*RUNTIME, "pillow", "starlette", "uvicorn"],
         "tests": ["hypothesis", "pytest"],
         "vit": ["mmpretrain"],
     },

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import multiprocessing
 import re
 import socket
@@ -214,23 +213,23 @@ def _networks(settings: Settings, name: str, batch: int) -> Iterator[Candidates]
         yield candidates
 
 
-def exported(settings: Settings, name: str, guided: bool = True) -> Path:
+def exported(settings: Settings, name: str, guided: bool = True, flip_test: bool = False) -> Path:
     """Export a model with random weights once; they lie beside the file as ``.pth``."""
     from sgpose.deploy import export_onnx
 
-    path = settings.folder / f"{name} {'guided' if guided else 'plain'}.onnx"
+    kind = f"{'guided' if guided else 'plain'}{', flip test' if flip_test else ''}"
+    path = settings.folder / f"{name} {kind}.onnx"
     if not path.exists():
         cfg = read_config(settings.configs, name, guided)
         weights = path.with_suffix(".pth")
         torch.save(dict(state_dict=build_model(cfg).state_dict()), weights)
-        # the maxima of untrained heatmaps hang on rounding
-        export_onnx(cfg, weights, path, keypoint_tolerance=math.inf)
+        export_onnx(cfg, weights, path, flip_test=flip_test)
     return path
 
 
 def in_8_bits(path: Path, size: tuple[int, int]) -> Path:
     """Quantise an exported file once, calibrated on noise: for its speed, not its accuracy."""
-    from sgpose.deploy.quantization import quantize
+    from sgpose.deploy.smaller import quantize
 
     quantized = path.with_suffix(".int8.onnx")
     if not quantized.exists():
@@ -332,18 +331,12 @@ def _ways(
     cfg = read_config(settings.configs, name)
     cfg.model.test_cfg.flip_test = flip
     pictures = [picture(i, per_picture) for i in range(num_pictures)]
-    path = exported(settings, name)
+    path = exported(settings, name, flip_test=flip)
     weights = str(path.with_suffix(".pth"))
     model = init_model(cfg, weights, device="cpu")
     files = {ONNX: path, ONNX_INT8: in_8_bits(path, cfg.codec.input_size)}
-    poses = {
-        title: OnnxPose(file, threads=settings.threads, flip_test=flip)
-        for title, file in files.items()
-    }
-    poses |= {
-        title: OnnxPose(path, flip_test=flip, providers=[provider])
-        for title, provider in providers.items()
-    }
+    poses = {title: OnnxPose(file, threads=settings.threads) for title, file in files.items()}
+    poses |= {title: OnnxPose(path, providers=[provider]) for title, provider in providers.items()}
     inferencer = MMPoseInferencer(
         pose2d=cfg, pose2d_weights=weights, det_model="whole_image", device="cpu"
     )

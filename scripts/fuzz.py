@@ -132,49 +132,63 @@ def sessions() -> tuple:
         found = []
         for codec in codecs:
             path.write_bytes(network(codec))
-            found.append(OnnxPose(path, flip_test=codec == codecs[0], threads=1))
+            found.append(OnnxPose(path, threads=1))
     return tuple(found)
 
 
 def network(codec: dict) -> bytes:
-    """Return an ONNX file that turns crops of 48x64 pixels into three heatmaps of 12x16."""
-    from onnx import TensorProto, helper, numpy_helper
+    """Return an ONNX file that turns crops of 48x64 pixels into three heatmaps and decodes them."""
+    import onnx
+    import torch
 
+    from sgpose.deploy.decoders import Decoder
     from sgpose.deploy.pose_spec import METADATA_KEY, PoseSpec
 
-    weight = np.random.default_rng(0).normal(0, 1e-3, (3, 3, 4, 4)).astype(np.float32)
-    bias = np.full(3, 0.1, np.float32)  # no heatmap of a trained network is 0 throughout
-    nodes = [
-        helper.make_node("Cast", ["crops"], ["floats"], to=TensorProto.FLOAT),
-        helper.make_node("Transpose", ["floats"], ["planes"], perm=[0, 3, 1, 2]),
-        helper.make_node("Conv", ["planes", "weight", "bias"], ["heatmaps"], strides=[4, 4]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "fuzz",
-        [helper.make_tensor_value_info("crops", TensorProto.UINT8, ["n", 64, 48, 3])],
-        [helper.make_tensor_value_info("heatmaps", TensorProto.FLOAT, ["n", 3, 16, 12])],
-        [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(bias, "bias")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, 3, 4, stride=4)
+            torch.nn.init.normal_(self.conv.weight, std=1e-3)
+            torch.nn.init.constant_(self.conv.bias, 0.1)  # no trained network's maps are all 0
+            self.decoder = Decoder(codec, (48, 64))
+
+        def forward(self, crops):
+            return self.decoder(self.conv(crops.permute(0, 3, 1, 2).float()))
+
+    names = ("keypoints", "scores")
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Network(),
+            torch.zeros(2, 64, 48, 3, dtype=torch.uint8),
+            buffer,
+            input_names=["crops"],
+            output_names=list(names),
+            dynamic_axes={name: {0: "n"} for name in ("crops", *names)},
+            opset_version=17,
+        )
+    model = onnx.load_model_from_string(buffer.getvalue())
+    for value, sizes in zip(model.graph.output, ((3, 2), (3,))):
+        for axis, size in zip(value.type.tensor_type.shape.dim[1:], sizes):
+            axis.dim_value = size
     spec = PoseSpec(
+        network="one convolution",
+        dataset="fuzz",
         input_size=(48, 64),
+        input_layout="NHWC",
         padding=1.25,
         use_udp=codec["type"] == "UDPHeatmap",
-        mean=(),
-        std=(),
-        bgr_to_rgb=False,
         codec=codec,
-        output="heatmaps",
+        outputs=names,
         flip_test=False,
-        flip_test_in_graph=False,
-        shift_heatmap=True,
         flip_indices=(0, 2, 1),
         keypoint_names=("a", "b", "c"),
+        keypoint_colors=((0, 0, 0),) * 3,
         skeleton=(),
-        dataset="fuzz",
+        skeleton_colors=(),
     )
-    helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
+    onnx.helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
     return model.SerializeToString()
 
 

@@ -35,6 +35,8 @@ def installed_versions() -> dict[str, str | None]:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
+            found[name] = None
+        if not found[name]:  # half of an installation may have metadata without a version
             found[name] = UNKNOWN if "-" not in name and find_spec(name) else None
     return found
 
@@ -92,8 +94,15 @@ def check_stack() -> None:
     if message := diagnose(installed):
         raise ImportError(message)
     try:
+        importlib.import_module("torch")
+    except Exception as error:  # also OSError, of a library that it does not find
+        raise ImportError(
+            f"PyTorch {installed['torch']} cannot be imported ({error}).\n"
+            f"Install it anew, then mmcv's operators for it: {REPLACE_MMCV}"
+        ) from error
+    try:
         importlib.import_module("mmcv.ops")
-    except ImportError as error:
+    except Exception as error:
         raise ImportError(
             f"The compiled operators of mmcv {installed['mmcv']} are missing or were not compiled "
             f"for torch {installed['torch']}, which is installed ({error}).\n"

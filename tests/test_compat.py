@@ -1,4 +1,6 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
+from __future__ import annotations
+
 import importlib
 import subprocess
 import sys
@@ -129,18 +131,30 @@ def test_a_stack_that_does_not_import_is_one_import_error(monkeypatch, module, e
     check_stack.cache_clear()
 
 
-def run_python(tmp_path, distributions: dict, code: str) -> subprocess.CompletedProcess:
-    """Runs code with sgpose in a Python that has only the given (empty) distributions."""
+def run_python(
+    tmp_path, distributions: dict, code: str, modules: dict | None = None, path: str = ""
+) -> subprocess.CompletedProcess:
+    """Runs code with sgpose in a Python that has only the given (empty) distributions.
+
+    Args:
+        distributions: Name -> version, None for one whose metadata lack it.
+        code: What to run.
+        modules: Name -> source of modules beside them.
+        path: More to put on the path.
+    """
     for name, found in distributions.items():
-        folder = tmp_path / f"{name.replace('-', '_')}-{found}.dist-info"
+        folder = tmp_path / f"{name.replace('-', '_')}-{found or 0}.dist-info"
         folder.mkdir()
-        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {found}\n")
+        version_line = f"Version: {found}\n" if found else ""
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\n{version_line}")
+    for name, source in (modules or {}).items():
+        (tmp_path / f"{name}.py").write_text(source)
     package = importlib.import_module("sgpose").__path__[0]
     (tmp_path / "sgpose").symlink_to(package, target_is_directory=True)
     return subprocess.run(
         [sys.executable, "-S", "-c", textwrap.dedent(code)],
         cwd=tmp_path,
-        env={"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={"PYTHONPATH": f"{tmp_path}{path}", "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         timeout=60,
@@ -160,20 +174,83 @@ def test_without_mmpose_sgpose_imports_but_its_models_do_not(tmp_path):
     done = run_python(tmp_path, {}, code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("MMPose is not installed") == 3
+    assert done.stderr == ""
 
 
-@pytest.mark.parametrize(
-    ("distributions", "wrong"),
-    [
-        ({"torch": "1.13.1", "mmpose": "0.29.0", "mmcv-full": "1.7.1"}, "mmpose 0.29.0"),
-        (
-            {"torch": "2.1.2", "mmpose": "1.3.2", "mmengine": "0.10.7", "mmcv-lite": "2.1.0"},
-            "mmcv-lite 2.1.0",
-        ),
-    ],
-)
-def test_a_broken_mmpose_fails_at_import_with_the_remedy(tmp_path, distributions, wrong):
-    done = run_python(tmp_path, distributions, "import sgpose")
-    assert done.returncode == 1
-    assert f"ImportError: {wrong} is installed" in done.stderr
-    assert "mim install" in done.stderr
+SOUND = {"torch": "2.1.2", "mmengine": "0.10.7", "mmcv": "2.1.0", "mmdet": "3.3.0"}
+BROKEN = {
+    "an old one": (
+        {"torch": "1.13.1", "mmpose": "0.29.0", "mmcv-full": "1.7.1"},
+        {},
+        "mmpose 0.29.0 is installed",
+    ),
+    "mmcv without operators": (
+        {"torch": "2.1.2", "mmpose": "1.3.2", "mmengine": "0.10.7", "mmcv-lite": "2.1.0"},
+        {},
+        "mmcv-lite 2.1.0 is installed",
+    ),
+    "a torch that does not load": (
+        {**SOUND, "mmpose": "1.3.2"},
+        {"torch": "raise OSError('libcudart.so: cannot open shared object file')"},
+        "PyTorch 2.1.2 cannot be imported (libcudart.so",
+    ),
+    "half of a torch": (
+        {**SOUND, "mmpose": "1.3.2"},
+        {},
+        "PyTorch 2.1.2 cannot be imported (No module named 'torch')",
+    ),
+    "metadata without a version": (
+        {**SOUND, "mmpose": "1.3.2", "mmcv": None},
+        {"torch": "", "mmcv": "raise AttributeError('half of it')"},
+        "The compiled operators of mmcv of unknown version are missing",
+    ),
+}
+USE_ALL = """
+    import warnings
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        import sgpose
+    print(len(told), told[0].message)
+    try:
+        from sgpose.deploy import OnnxPose
+        import sgpose.page.__main__
+    except ImportError as error:
+        assert "sgpose" not in str(error) and "numpy" in str(error), error
+    for use in ("models", "codecs", "deploy.fold_guides", "deploy.export_onnx"):
+        try:
+            eval(f"sgpose.{use}")
+        except ImportError as error:
+            print("refused", error)
+"""
+
+
+@pytest.mark.parametrize(("distributions", "modules", "wrong"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_mmpose_is_told_and_refused_where_it_is_needed(
+    tmp_path, distributions, modules, wrong
+):
+    done = run_python(tmp_path, distributions, USE_ALL, modules)
+    assert done.returncode == 0, done.stderr
+    first, *others = done.stdout.split("refused ")
+    assert first.startswith(f"1 sgpose registers nothing in MMPose: {wrong}")
+    assert "mim install" in first
+    assert len(others) == 4 and all(other.startswith(wrong) for other in others)
+
+
+def test_the_runtime_runs_beside_a_broken_mmpose(tmp_path):
+    code = """
+        import warnings
+        warnings.simplefilter("ignore")
+        import sgpose.page.__main__
+        from sgpose.page.models import shipped_models
+        from sgpose.deploy import OnnxPose
+        import numpy as np
+        poses = OnnxPose(shipped_models()[0])(np.zeros((128, 96, 3), np.uint8))
+        print(poses.keypoints.shape)
+    """
+    pytest.importorskip("onnxruntime")
+    packages = f":{importlib.import_module('numpy').__path__[0]}/.."
+    # this environment's packages, but a torch that does not load and an MMPose that is too old
+    distributions, modules = {"mmpose": "0.29.0"}, {"torch": "raise OSError('broken')"}
+    done = run_python(tmp_path, distributions, code, modules, packages)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("(1, ")

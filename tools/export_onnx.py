@@ -22,12 +22,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("checkpoint", help="its weights")
     parser.add_argument("--out", type=Path, help="file to write, else CHECKPOINT with .onnx")
     parser.add_argument(
-        "--decode", action="store_true", help="return keypoints and scores instead of heatmaps"
+        "--no-flip-test",
+        action="store_true",
+        help="leave out the mirrored crop, where the config's test settings average with it",
     )
     parser.add_argument(
-        "--flip-test", action="store_true", help="average with the mirrored crop in the graph"
+        "--heatmaps", action="store_true", help="return what keypoints are decoded from, too"
     )
     parser.add_argument("--guide-maps", action="store_true", help="return the guides' maps, too")
+    parser.add_argument(
+        "--float-input", action="store_true", help="take crops of float32, (B, 3, h, w), 0 to 255"
+    )
     parser.add_argument(
         "--int8",
         type=int,
@@ -40,6 +45,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--half", action="store_true", help="store the weights in float16, in half the room"
     )
+    parser.add_argument("--fp16", action="store_true", help="compute in float16, for GPUs")
     parser.add_argument("--opset", type=int, default=17, help="version of ONNX's operators")
     parser.add_argument(
         "--dynamo",
@@ -50,7 +56,7 @@ def parse_args() -> argparse.Namespace:
         "--images",
         nargs="+",
         default=[],
-        help="pictures to compare on, else toy people, with --int8 persons of the training data",
+        help="pictures to compare on, else persons of the config's test data",
     )
     parser.add_argument(
         "--tolerance", type=float, default=1e-4, help="for outputs, as a part of the largest"
@@ -58,8 +64,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--keypoint-tolerance",
         type=float,
-        help="for keypoints in pixels: the largest difference, else 0.05; with --int8 or --half "
-        "the median, else 2",
+        help="for keypoints in pixels of the crop: the largest difference, else 0.05; with --int8, "
+        "--half or --fp16 the median, else 2",
     )
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
     return parser.parse_args()
@@ -74,11 +80,13 @@ def main() -> None:
             config,
             args.checkpoint,
             args.out or Path(args.checkpoint).with_suffix(".onnx"),
-            decode=args.decode,
-            flip_test=args.flip_test,
+            flip_test=not args.no_flip_test,
+            heatmaps=args.heatmaps,
             guide_maps=args.guide_maps,
+            float_input=args.float_input,
             int8=args.int8,
             half=args.half,
+            fp16=args.fp16,
             opset=args.opset,
             dynamo=args.dynamo,
             images=args.images,
@@ -90,10 +98,15 @@ def main() -> None:
     for name, (largest, value) in report.differences.items():
         print(f"{name}: largest difference to PyTorch {largest:.2g}, largest value {value:.3g}")
     print(
-        f"keypoints: largest difference to MMPose {report.keypoint_difference:.2g} px, median "
-        f"{report.median_difference:.2g} px, {report.num_persons} boxes"
+        f"keypoints: largest difference to MMPose {report.keypoint_difference:.2g} px of the crop, "
+        f"median {report.median_difference:.2g} px, {report.num_persons} boxes; left out of the "
+        f"largest: {report.num_skipped} keypoints of {report.num_keypoints + report.num_skipped} "
+        "that rounding moves in MMPose, too"
     )
-    print(f"written: {report.path}, {report.path.stat().st_size / 1e6:.1f} MB")
+    print(
+        f"written: {report.path}, {report.path.stat().st_size / 1e6:.1f} MB, and what it says of "
+        f"itself: {report.path.with_suffix('.json').name}"
+    )
 
 
 if __name__ == "__main__":

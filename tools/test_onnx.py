@@ -66,7 +66,6 @@ def main() -> None:
     parser.add_argument(
         "--provider-options", type=json.loads, default={}, help="the provider's options, in JSON"
     )
-    parser.add_argument("--no-flip-test", action="store_true", help="do not average with mirrored")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
     args = parser.parse_args()
     cfg = Config.fromfile(args.config)
@@ -74,7 +73,6 @@ def main() -> None:
     try:
         pose = OnnxPose(
             args.onnx,
-            flip_test=False if args.no_flip_test else None,
             threads=args.threads,
             providers=[(args.provider, args.provider_options)],
         )

@@ -1,12 +1,12 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmpose.datasets.transforms import TopdownAffine
 from mmpose.registry import TRANSFORMS
 
-from sgpose.deploy.crops import box_mask, darken
 
 
 @TRANSFORMS.register_module()
@@ -77,3 +77,34 @@ class DarkenOutsideBox(BaseTransform):
         seeds = np.random.randint(2**31) if self.seed is None else [self.seed, sample]
         size = np.tile(box[2:] - box[:2], 2)
         return box + np.random.default_rng(seeds).normal(0, self.jitter, 4) * size
+
+
+def box_mask(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Draw a box.
+
+    Args:
+        box: (4,) left, top, right, bottom in pixels; it may reach beyond the image.
+        size: Height H and width W of the image.
+
+    Returns:
+        (H, W) uint8: 255 for pixels whose centre lies in the box, else 0.
+    """
+    mask = np.zeros(size, np.uint8)
+    left, top, right, bottom = np.ceil(np.clip(box, 0, [*size[::-1], *size[::-1]])).astype(int)
+    mask[top:bottom, left:right] = 255
+    return mask
+
+
+def darken(image: np.ndarray, inside: np.ndarray, outside: float) -> np.ndarray:
+    """Darken an image outside a mask.
+
+    Args:
+        image: (H, W, 3) uint8.
+        inside: (H, W) uint8, 255 where the image stays as it is.
+        outside: Factor where the mask is 0, in [0, 1].
+
+    Returns:
+        (H, W, 3) uint8, a new image.
+    """
+    factors = outside + (1 - outside) / 255 * inside.astype(np.float32)
+    return np.rint(image * factors[..., None]).astype(np.uint8)

@@ -9,12 +9,13 @@ import importlib
 from .._compat import check_stack
 
 _HOMES = {
-    "GuidedPoses": "onnx_pose",
     "OnnxPose": "onnx_pose",
-    "Poses": "onnx_pose",
+    "PoseSpec": "pose_spec",
+    "Poses": "poses",
     "export_onnx": "onnx_export",
     "fold_guides": "folding",
 }
+_NEED_MMPOSE = ("export_onnx", "fold_guides")
 
 __all__ = sorted(_HOMES)
 
@@ -22,6 +23,6 @@ __all__ = sorted(_HOMES)
 def __getattr__(name: str):
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if _HOMES[name] != "onnx_pose":
+    if name in _NEED_MMPOSE:
         check_stack()
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -18,11 +18,13 @@ Image = Union[np.ndarray, str, Path]
 
 #: Pixels; a box that reaches farther is taken for a mistake.
 FARTHEST = 1e9
+#: Pixels a side of the largest image that OpenCV warps.
+LARGEST = 32766
 
 
 def crop_persons(
     image: np.ndarray, boxes: np.ndarray | list | None, spec: PoseSpec
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Crop persons out of an image.
 
     Args:
@@ -31,7 +33,8 @@ def crop_persons(
         spec: What the network needs.
 
     Returns:
-        Crops (N, h, w, 3), and their centres and sizes in the image, each (N, 2).
+        Crops (N, h, w, 3), the boxes (N, 4), and the crops' centres and sizes in the image, each
+        (N, 2).
 
     Raises:
         ValueError: If the boxes do not fit, see :func:`check_boxes`.
@@ -42,45 +45,37 @@ def crop_persons(
     width, height = spec.input_size
     centers, sizes = crop_geometry(boxes, spec.input_size, spec.padding)
     crops = np.empty((len(boxes), height, width, 3), np.uint8)
-    for crop, box, center, size in zip(crops, boxes, centers, sizes):
-        matrix = warp_matrix(center, size, spec.input_size, spec.use_udp)
-        cv2.warpAffine(image, matrix, (width, height), dst=crop, flags=cv2.INTER_LINEAR)
-        if spec.outside < 1:
-            inside = box_mask(box, image.shape[:2])
-            inside = cv2.warpAffine(inside, matrix, (width, height), flags=cv2.INTER_LINEAR)
-            crop[:] = darken(crop, inside, spec.outside)
-    return crops, centers, sizes
+    for crop, center, size in zip(crops, centers, sizes):
+        part, origin, step = within_reach(image, center, size)
+        matrix = warp_matrix((center - origin) / step, size / step, spec.input_size, spec.use_udp)
+        cv2.warpAffine(part, matrix, (width, height), dst=crop, flags=cv2.INTER_LINEAR)
+    return crops, boxes, centers, sizes
 
 
-def box_mask(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Draw a box.
+def within_reach(
+    image: np.ndarray, center: np.ndarray, size: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return the part of an image around a crop that OpenCV can warp.
 
-    Args:
-        box: (4,) left, top, right, bottom in pixels; it may reach beyond the image.
-        size: Height H and width W of the image.
-
-    Returns:
-        (H, W) uint8: 255 for pixels whose centre lies in the box, else 0.
-    """
-    mask = np.zeros(size, np.uint8)
-    left, top, right, bottom = np.ceil(np.clip(box, 0, [*size[::-1], *size[::-1]])).astype(int)
-    mask[top:bottom, left:right] = 255
-    return mask
-
-
-def darken(image: np.ndarray, inside: np.ndarray, outside: float) -> np.ndarray:
-    """Darken an image outside a mask.
+    OpenCV warps images of up to ``LARGEST`` pixels a side. Of a larger one it gets what lies under
+    the crop, every other pixel or fewer where that is still too large.
 
     Args:
-        image: (H, W, 3) uint8.
-        inside: (H, W) uint8, 255 where the image stays as it is.
-        outside: Factor where the mask is 0, in [0, 1].
+        image: (H, W, 3).
+        center: (2,) centre of the crop.
+        size: (2,) width and height of the crop.
 
     Returns:
-        (H, W, 3) uint8, a new image.
+        The part, the place of its first pixel in the image, and the step between its pixels.
     """
-    factors = outside + (1 - outside) / 255 * inside.astype(np.float32)
-    return np.rint(image * factors[..., None]).astype(np.uint8)
+    shape = np.array(image.shape[1::-1])
+    if shape.max() <= LARGEST:
+        return image, np.zeros(2, np.float32), 1
+    first = np.clip(np.floor(center - 0.5 * size) - 2, 0, shape - 1).astype(int)
+    last = np.clip(np.ceil(center + 0.5 * size) + 2, first + 1, shape).astype(int)
+    step = int(np.ceil((last - first).max() / LARGEST))
+    part = image[first[1] : last[1] : step, first[0] : last[0] : step]
+    return np.ascontiguousarray(part), first, step
 
 
 def read_image(image: Image) -> np.ndarray:
@@ -95,7 +90,10 @@ def read_image(image: Image) -> np.ndarray:
     """
     if isinstance(image, (str, Path)):
         content = np.fromfile(image, np.uint8)
-        decoded = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
+        try:
+            decoded = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
+        except cv2.error as error:  # more pixels than it takes
+            raise ValueError(f"{image} cannot be read by OpenCV: {error}") from error
         if decoded is None:
             raise ValueError(f"{image} holds no image that OpenCV can read")
         return decoded
@@ -116,6 +114,18 @@ def read_image(image: Image) -> np.ndarray:
     if image.ndim == 2:
         return np.repeat(image[..., None], 3, axis=2)
     return np.ascontiguousarray(image[..., :3])
+
+
+def from_xywh(boxes: np.ndarray | list) -> np.ndarray:
+    """Turn boxes (N, 4) of left, top, width, height into those of left, top, right, bottom.
+
+    Raises:
+        ValueError: If a width or height is negative, or the boxes do not fit otherwise.
+    """
+    boxes = np.asarray(boxes)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        return check_boxes(boxes)
+    return check_boxes(np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]]))
 
 
 def check_boxes(boxes: np.ndarray | list) -> np.ndarray:

@@ -6,70 +6,41 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, Union
+from typing import Union
 
 try:
     import numpy as np
     import onnxruntime
 
-    from .crops import Image, crop_persons, read_image, to_image
-    from .decoding import decode_heatmaps, decode_simcc, mirror_heatmaps
+    from .crops import Image, crop_persons, from_xywh, read_image, to_image
 except ImportError as error:
     raise ImportError(
         f"OnnxPose needs ONNX Runtime, NumPy and OpenCV ({error}). Install them: "
-        "pip install onnxruntime numpy opencv-python"
+        "pip install onnxruntime numpy opencv-python loky"
     ) from error
 
 from .pose_spec import METADATA_KEY, PoseSpec
+from .poses import Poses
 
 #: An execution provider of ONNX Runtime, by name or with its options.
 Provider = Union[str, tuple[str, dict[str, str]]]
-
-
-class Poses(NamedTuple):
-    """Poses of N persons in one image.
-
-    Args:
-        keypoints: (N, K, 2) x and y in pixels of the image.
-        scores: (N, K).
-    """
-
-    keypoints: np.ndarray
-    scores: np.ndarray
-
-
-class GuidedPoses(NamedTuple):
-    """Poses and where the network looked.
-
-    Args:
-        keypoints: (N, K, 2) x and y in pixels of the image.
-        scores: (N, K).
-        guide_maps: (N, S, h, w) segmentation maps of the S guides in [0, 1], over the crops.
-        crops: (N, 4) left, top, right, bottom of the crops in pixels of the image.
-    """
-
-    keypoints: np.ndarray
-    scores: np.ndarray
-    guide_maps: np.ndarray
-    crops: np.ndarray
+BOX_FORMATS = ("xyxy", "xywh")
 
 
 class OnnxPose:
     """Estimate poses with a file that ``tools/export_onnx.py`` wrote.
 
-    The keypoints are those of MMPose's ``inference_topdown`` with the same boxes.
+    It crops the persons, runs the graph, which decodes keypoints, and maps those back to the image.
+    They are those of MMPose's ``inference_topdown`` with the same boxes. It can be pickled.
 
     Args:
         path: The ONNX file.
-        flip_test: Whether to average with the mirrored crop. Defaults to what the model's test
-            settings say, or to what was exported into the graph.
-        threads: Number of threads. Defaults to one per core that the process may use. On the CPU
-            each takes a part of the persons; where there are fewer persons than threads, all work
-            on the same. More than one keep the weights twice in memory. Other providers have
-            options of their own for it.
+        threads: Number of threads. Defaults to one per core that the process may use; a
+            container's quota counts where loky is installed. On the CPU each takes a part of the
+            persons; where there are fewer persons than threads, all work on the same. More than
+            one keep the weights twice in memory. Other providers have options of their own for it.
         max_batch: Crops that a thread's network sees at once, mirrored ones among them.
         providers: Execution providers of ONNX Runtime, each a name or a name and its options.
 
@@ -79,14 +50,17 @@ class OnnxPose:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no file of the export tool, the graph cannot do the flip test that is
-            asked for, a provider cannot be used, or a number is not positive.
+        ValueError: If it is no file of the export tool, a provider cannot be used, or a number is
+            not positive.
+
+    Examples:
+        >>> pose = OnnxPose("pose.onnx")  # doctest: +SKIP
+        >>> keypoints, scores = pose("picture.jpg", [[10, 20, 110, 240]])  # doctest: +SKIP
     """
 
     def __init__(
         self,
         path: str | Path,
-        flip_test: bool | None = None,
         threads: int | None = None,
         max_batch: int = 8,
         providers: Sequence[Provider] = ("CPUExecutionProvider",),
@@ -95,37 +69,48 @@ class OnnxPose:
             raise ValueError(f"threads must be 1 or more, got {threads}")
         if max_batch < 1:
             raise ValueError(f"max_batch must be 1 or more, got {max_batch}")
+        if isinstance(providers, str):
+            raise ValueError(
+                f"providers must be a list, such as [{providers!r}], got the string {providers!r}"
+            )
+        self._arguments = (path, threads, max_batch, providers)
         on_cpu = _names(providers[:1]) == ["CPUExecutionProvider"]
-        self._threads = (threads or _usable_cores()) if on_cpu else 1
+        threads = threads or usable_cores()
+        self._threads = threads if on_cpu else 1
         self._session = _open(Path(path), threads, providers)
         self._session_of_one_thread = (
             _open(Path(path), 1, providers) if self._threads > 1 else self._session
         )
+        self._others = ThreadPoolExecutor(self._threads - 1) if self._threads > 1 else None
         self.spec = _read_spec(Path(path), self._session)
-        self.flip_test = _flip_test(self.spec, flip_test)
-        self._mirrors = self.flip_test and not self.spec.flip_test_in_graph
-        self._persons_at_once = max(1, max_batch // (2 if self._mirrors else 1))
+        self._persons_at_once = max(1, max_batch // (2 if self.spec.flip_test else 1))
         self._shapes = {output.name: output.shape for output in self._session.get_outputs()}
+
+    def __reduce__(self) -> tuple:
+        return type(self), self._arguments
 
     def __call__(
         self,
         images: Image | Sequence[Image],
         bboxes: np.ndarray | list | None = None,
         guide_maps: bool = False,
-    ) -> Poses | GuidedPoses | list:
+        box_format: str = "xyxy",
+    ) -> Poses | list[Poses]:
         """Estimate the poses of persons in one image or in several.
 
         Args:
             images: A path, or an uint8 array of shape (H, W, 3) in the order BGR, (H, W, 4) in the
                 order BGRA or (H, W) in grey, or a list of those. Files of 16 bits and with
                 transparency are reduced to 8 bits of colour, as by MMPose.
-            bboxes: (N, 4) left, top, right, bottom of each person in pixels; they may reach beyond
-                the image, which is black there. For a list of images a list of such, one per
-                image. Defaults to the whole image as one box. An empty list gives no poses.
+            bboxes: (N, 4) box of each person in pixels; they may reach beyond the image, which is
+                black there. For a list of images a list of such, one per image. Defaults to the
+                whole image as one box. An empty list gives no poses.
             guide_maps: Whether to return the guides' maps, too.
+            box_format: ``'xyxy'``, left, top, right, bottom; or ``'xywh'``, left, top, width,
+                height.
 
         Returns:
-            :class:`Poses`, with ``guide_maps`` :class:`GuidedPoses`; a list for a list of images.
+            :class:`Poses`, or a list of them for a list of images.
 
         Raises:
             ValueError: If an image cannot be read or is of another kind, boxes do not fit, or the
@@ -136,8 +121,10 @@ class OnnxPose:
                 "the file holds no guides' maps: export it with --guide-maps, from a model with "
                 "guides"
             )
+        if box_format not in BOX_FORMATS:
+            raise ValueError(f"box_format must be one of {BOX_FORMATS}, got {box_format!r}")
         if not isinstance(images, (list, tuple)):
-            return self._estimate([images], [bboxes], guide_maps)[0]
+            return self._estimate([images], [bboxes], guide_maps, box_format)[0]
         if bboxes is None:
             bboxes = [None] * len(images)
         if len(bboxes) != len(images):
@@ -145,116 +132,83 @@ class OnnxPose:
                 f"a list of {len(images)} images needs a list of as many arrays of bboxes, got "
                 f"{len(bboxes)}"
             )
-        return self._estimate(images, bboxes, guide_maps)
+        return self._estimate(images, bboxes, guide_maps, box_format)
 
-    def _estimate(self, images: Sequence[Image], bboxes: Sequence, guide_maps: bool) -> list:
+    def _estimate(
+        self, images: Sequence[Image], bboxes: Sequence, guide_maps: bool, box_format: str
+    ) -> list[Poses]:
+        if box_format == "xywh":
+            bboxes = [boxes if boxes is None else from_xywh(boxes) for boxes in bboxes]
         frames = [
             crop_persons(read_image(image), boxes, self.spec)
             for image, boxes in zip(images, bboxes)
         ]
+        names = ["keypoints", "scores", "guide_maps"][: 2 + guide_maps]
         crops = [frame[0] for frame in frames]
-        keypoints, scores, maps = self._infer(np.concatenate(crops) if crops else [], guide_maps)
+        outputs = self._infer(np.concatenate(crops) if crops else [], names)
         results, start = [], 0
-        for count, (_, centers, sizes) in zip(map(len, crops), frames):
-            own = slice(start, start := start + count)
-            poses = Poses(
-                to_image(keypoints[own], centers, sizes, self.spec.input_size), scores[own]
-            )
-            if guide_maps:
-                corners = np.hstack([centers - 0.5 * sizes, centers + 0.5 * sizes])
-                poses = GuidedPoses(*poses, maps[own], corners)
-            results.append(poses)
+        for count, (_, boxes, centers, sizes) in zip(map(len, crops), frames):
+            keypoints, scores, *maps = (output[start : start + count] for output in outputs)
+            start += count
+            keypoints = to_image(keypoints, centers, sizes, self.spec.input_size)
+            corners = np.hstack([centers - 0.5 * sizes, centers + 0.5 * sizes])
+            results.append(Poses(keypoints, scores, boxes, *(maps and (maps[0], corners))))
         return results
 
-    def _infer(self, crops: np.ndarray, guide_maps: bool) -> tuple:
-        """Return keypoints (M, K, 2) in pixels of the M crops, scores (M, K) and the maps."""
+    def _infer(self, crops: np.ndarray, names: list[str]) -> list[np.ndarray]:
+        """Return the named outputs for M crops, on the CPU a part of them from each thread."""
         if not len(crops):
-            count = len(self.spec.keypoint_names)
-            sizes = self._shapes.get("guide_maps", [])[1:]
-            maps = (0, *(size if isinstance(size, int) else 0 for size in sizes))
-            return np.zeros((0, count, 2)), np.zeros((0, count), np.float32), np.zeros(maps)
-        names = [name for name in self._shapes if guide_maps or name != "guide_maps"]
-        keypoints, scores, maps = zip(*self._infer_parts(crops, names))
-        return (
-            np.concatenate(keypoints),
-            np.concatenate(scores),
-            np.concatenate(maps) if guide_maps else None,
-        )
-
-    def _infer_parts(self, crops: np.ndarray, names: list[str]) -> list[tuple]:
-        """Run the network on the crops and decode, on the CPU a part of them in each thread."""
-        if self._threads == 1 or len(crops) < self._threads:
-            return self._infer_part(self._session, names, crops)
-        infer = partial(self._infer_part, self._session_of_one_thread, names)
-        first, *others = np.array_split(crops, self._threads)
-        with ThreadPoolExecutor(len(others)) as executor:
-            found = executor.map(infer, others)
-            return [*infer(first), *chain.from_iterable(found)]
-
-    def _infer_part(
-        self, session: onnxruntime.InferenceSession, names: list[str], crops: np.ndarray
-    ) -> list[tuple]:
-        """Return keypoints, scores and maps of each batch."""
-        step = self._persons_at_once
-        found = []
-        for start in range(0, len(crops), step):
-            outputs = self._run(session, crops[start : start + step], names)
-            found.append((*self._decode(outputs), outputs.get("guide_maps")))
-        return found
+            return [self._empty(name) for name in names]
+        if self._others is None or len(crops) < self._threads:
+            parts = self._run(self._session, crops, names)
+        else:
+            first, *others = np.array_split(crops, self._threads)
+            waiting = [
+                self._others.submit(self._run, self._session_of_one_thread, part, names)
+                for part in others
+            ]
+            parts = self._run(self._session_of_one_thread, first, names)
+            parts += chain.from_iterable(future.result() for future in waiting)
+        return [np.concatenate(outputs) for outputs in zip(*parts)]
 
     def _run(
         self, session: onnxruntime.InferenceSession, crops: np.ndarray, names: list[str]
-    ) -> dict[str, np.ndarray]:
-        """Run the network on a batch of crops, with the flip test where it is wanted."""
-        if self._mirrors:
-            crops = np.concatenate([crops, crops[:, :, ::-1]])
-        outputs = dict(zip(names, session.run(names, {"crops": crops})))
-        if self._mirrors:
-            for name, output in outputs.items():
-                plain, mirrored = np.split(output, 2)
-                outputs[name] = (plain + self._unmirror(name, mirrored)) * np.float32(0.5)
-        return outputs
+    ) -> list[list[np.ndarray]]:
+        """Return the named outputs of each batch."""
+        if self.spec.input_layout == "NCHW":
+            crops = crops.transpose(0, 3, 1, 2).astype(np.float32)
+        step = self._persons_at_once
+        batches = (crops[start : start + step] for start in range(0, len(crops), step))
+        return [session.run(names, {"crops": batch}) for batch in batches]
 
-    def _unmirror(self, name: str, output: np.ndarray) -> np.ndarray:
-        indices = list(self.spec.flip_indices)
-        if name == "simcc_x":
-            return output[:, indices, ::-1]
-        if name == "simcc_y":
-            return output[:, indices]
-        return mirror_heatmaps(
-            output, None if name == "guide_maps" else indices, self.spec.shift_heatmap
-        )
-
-    def _decode(self, outputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        codec = self.spec.codec
-        if self.spec.output == "keypoints":
-            return outputs["keypoints"], outputs["scores"]
-        if self.spec.output == "simcc":
-            return decode_simcc(outputs["simcc_x"], outputs["simcc_y"], codec["split_ratio"])
-        return decode_heatmaps(outputs["heatmaps"], codec, self.spec.input_size)
+    def _empty(self, name: str) -> np.ndarray:
+        sizes = (size if isinstance(size, int) else 0 for size in self._shapes[name][1:])
+        return np.zeros((0, *sizes), np.float32)
 
 
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def usable_cores() -> int:
+    """Return the number of cores that the process may use, by affinity and, with loky, by quota."""
+    try:
+        from loky import cpu_count
+    except ImportError:
+        if hasattr(os, "sched_getaffinity"):
+            return len(os.sched_getaffinity(0))
+        return os.cpu_count() or 1
+    return cpu_count()
 
 
 def _names(providers: Sequence[Provider]) -> list[str]:
     return [provider if isinstance(provider, str) else provider[0] for provider in providers]
 
 
-def _open(
-    path: Path, threads: int | None, providers: Sequence[Provider]
-) -> onnxruntime.InferenceSession:
+def _open(path: Path, threads: int, providers: Sequence[Provider]) -> onnxruntime.InferenceSession:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file")
     available = onnxruntime.get_available_providers()
     if lacking := [name for name in _names(providers) if name not in available]:
         raise ValueError(f"ONNX Runtime has no {', '.join(lacking)} here, it has {available}")
     options = onnxruntime.SessionOptions()
-    if threads is not None:
-        options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
     except Exception as error:  # its exceptions share no base class of their own
@@ -281,21 +235,3 @@ def _read_spec(path: Path, session: onnxruntime.InferenceSession) -> PoseSpec:
         return PoseSpec.from_json(text)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-def _flip_test(spec: PoseSpec, wanted: bool | None) -> bool:
-    """Return whether to average with the mirrored crop, in the graph or here."""
-    if spec.flip_test_in_graph:
-        if wanted is False:
-            raise ValueError(
-                "the flip test is part of the graph: export without --flip-test to leave it out"
-            )
-        return True
-    if spec.output == "keypoints":
-        if wanted:
-            raise ValueError(
-                "decoded keypoints cannot be averaged with those of the mirrored crop: export "
-                "heatmaps, or export with --flip-test"
-            )
-        return False
-    return spec.flip_test if wanted is None else wanted

@@ -22,8 +22,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from ..deploy.poses import Poses
 from .image_gate import ImageRefused, Limits, decode_image
-from .models import PoseModel, Poses
+from .models import PoseModel
 
 STATIC = Path(__file__).parent / "static"
 MAX_BOXES = 20
@@ -116,9 +117,9 @@ def as_json(poses: Poses, boxes: np.ndarray) -> dict:
             rounded(boxes, 2), rounded(poses.keypoints, 2), rounded(poses.scores, 4)
         )
     ]
-    if poses.maps is not None:
+    if poses.guide_maps is not None:
         for person, box, maps in zip(
-            predictions, rounded(poses.map_boxes, 2), rounded(poses.maps, 3)
+            predictions, rounded(poses.crops, 2), rounded(poses.guide_maps, 3)
         ):
             person["attention"] = dict(bbox=box, maps=maps)
     return dict(predictions=predictions)

@@ -3,28 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-
-@dataclass(frozen=True)
-class Poses:
-    """What a model finds in N boxes of an image; all places are in pixels of the image.
-
-    Attributes:
-        keypoints: (N, K, 2).
-        scores: (N, K), in the model's own range, mostly [0, 1].
-        maps: (N, S, h, w) in [0, 1], the segmentation maps of S guides, or None without guides.
-        map_boxes: (N, 4), corners x1, y1, x2, y2 of what the maps cover, or None without guides.
-    """
-
-    keypoints: np.ndarray
-    scores: np.ndarray
-    maps: np.ndarray | None = None
-    map_boxes: np.ndarray | None = None
+from .._compat import check_stack
+from ..deploy.poses import Poses
 
 
 class PoseModel(Protocol):
@@ -60,14 +45,10 @@ class OnnxModel:
         self._pose = OnnxPose(path)
         self.keypoint_names = list(self._pose.spec.keypoint_names)
         self.skeleton_links = list(self._pose.spec.skeleton)
-        try:
-            self._pose(np.zeros((8, 8, 3), np.uint8), guide_maps=True)
-            self._guided = True
-        except ValueError:  # the file was exported without maps
-            self._guided = False
+        self._guided = "guide_maps" in self._pose.spec.outputs
 
     def __call__(self, image: np.ndarray, bboxes: np.ndarray) -> Poses:
-        return Poses(*self._pose(image, bboxes, guide_maps=self._guided))
+        return self._pose(image, bboxes, guide_maps=self._guided)
 
 
 class MMPoseModel:
@@ -79,6 +60,7 @@ class MMPoseModel:
     """
 
     def __init__(self, config: str, checkpoint: str) -> None:
+        check_stack()
         from mmengine.device import get_device
         from mmpose.apis import init_model
 
@@ -97,11 +79,12 @@ class MMPoseModel:
         keypoints = np.concatenate([one.keypoints for one in found])
         scores = np.concatenate([one.keypoint_scores for one in found])
         if "guide_maps" not in found[0]:
-            return Poses(keypoints, scores)
+            return Poses(keypoints, scores, bboxes)
         center = np.concatenate([one.guide_input_center for one in found])
         size = np.concatenate([one.guide_input_scale for one in found])
-        boxes = np.concatenate([center - size / 2, center + size / 2], axis=1)
-        return Poses(keypoints, scores, np.concatenate([one.guide_maps for one in found]), boxes)
+        crops = np.concatenate([center - size / 2, center + size / 2], axis=1)
+        maps = np.concatenate([one.guide_maps for one in found])
+        return Poses(keypoints, scores, bboxes, maps, crops)
 
 
 def shipped_models() -> list[str]:

@@ -1,22 +1,18 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
-import math
-import os
 import threading
 
 import cv2
 import numpy as np
-import onnx
 import pytest
 from mmpose.apis import inference_topdown
 
 from sgpose.datasets import toy_sample
-from sgpose.deploy import GuidedPoses, OnnxPose, Poses
+from sgpose.deploy import OnnxPose, Poses
 
 # as detectors give them: inside, beyond the border, outside, a line, tiny
 BOXES = np.array(
     [[10, 20, 100, 150], [-30.5, -10, 60, 90], [500, 500, 600, 700], [40, 30, 40, 90], [5, 5, 6, 7]]
 )
-IN_GRAPH = dict(decode=True, flip_test=True, guide_maps=True)
 
 
 def mmpose(model, image, boxes=None, **test_cfg):
@@ -32,7 +28,7 @@ def concat(found, name):
 @pytest.mark.parametrize("codec", ["plain", "simcc"])
 def test_keypoints_are_those_of_inference_topdown(trained, exported, picture, codec, flip_test):
     model = trained(codec).model()
-    pose = OnnxPose(exported(codec, guide_maps=True), flip_test=flip_test, max_batch=4)
+    pose = OnnxPose(exported(codec, flip_test=flip_test), max_batch=4)
     for boxes in (None, BOXES, BOXES.astype(np.float32), BOXES.astype(int).tolist()):
         found = mmpose(model, picture, boxes, flip_test=flip_test)
         keypoints, scores = pose(picture, boxes)
@@ -43,8 +39,8 @@ def test_keypoints_are_those_of_inference_topdown(trained, exported, picture, co
 @pytest.mark.parametrize("codec", ["unbiased", "udp"])
 def test_refined_keypoints_are_those_of_inference_topdown(trained, exported, codec):
     """But for few: in a heatmap of noise the step from its maximum hangs on its rounding."""
-    model, pose = trained(codec).model(), OnnxPose(exported(codec, keypoint_tolerance=math.inf))
-    assert pose.flip_test
+    model, pose = trained(codec).model(), OnnxPose(exported(codec))
+    assert pose.spec.flip_test
     differences = []
     for index in range(4):
         image = toy_sample(seed=4, index=index)[0]
@@ -53,51 +49,17 @@ def test_refined_keypoints_are_those_of_inference_topdown(trained, exported, cod
     assert np.quantile(np.concatenate(differences), 0.9) < 1e-2
 
 
-@pytest.mark.parametrize("codec", ["plain", "simcc"])
-def test_the_flip_test_in_the_graph_and_beside_it_agree(exported, picture, codec):
-    inside = OnnxPose(exported(codec, **IN_GRAPH))
-    beside = OnnxPose(exported(codec, guide_maps=True))
-    assert inside.flip_test and beside.flip_test
-    found, expected = (pose(picture, BOXES, guide_maps=True) for pose in (inside, beside))
-    np.testing.assert_allclose(found.keypoints, expected.keypoints, atol=1e-2)
-    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
-    np.testing.assert_allclose(found.guide_maps, expected.guide_maps, atol=1e-5)
-    with pytest.raises(ValueError, match="part of the graph"):
-        OnnxPose(exported(codec, **IN_GRAPH), flip_test=False)
-
-
-def test_keypoints_of_the_graph_without_a_flip_test(exported, picture):
-    alone = OnnxPose(exported("plain", decode=True))
-    assert not alone.flip_test
-    beside = OnnxPose(exported("plain", guide_maps=True), flip_test=False)
-    np.testing.assert_allclose(
-        alone(picture, BOXES).keypoints, beside(picture, BOXES).keypoints, atol=1e-2
-    )
-    with pytest.raises(ValueError, match="cannot be averaged"):
-        OnnxPose(exported("plain", decode=True), flip_test=True)
-    with pytest.raises(ValueError, match="--guide-maps"):
-        alone(picture, guide_maps=True)
-
-
 @pytest.mark.parametrize("flip_test", [False, True])
 def test_guide_maps_are_those_of_mmpose(trained, exported, picture, flip_test):
     model = trained("plain").model()
     found = mmpose(model, picture, BOXES[:2], flip_test=flip_test, output_heatmaps=True)
-    poses = OnnxPose(exported("plain", guide_maps=True), flip_test=flip_test)(
-        picture, BOXES[:2], guide_maps=True
-    )
-    assert isinstance(poses, GuidedPoses)
+    pose = OnnxPose(exported("plain", guide_maps=True, flip_test=flip_test))
+    poses = pose(picture, BOXES[:2], guide_maps=True)
     np.testing.assert_allclose(poses.guide_maps, concat(found, "guide_maps"), atol=1e-4)
     center, scale = concat(found, "guide_input_center"), concat(found, "guide_input_scale")
     np.testing.assert_allclose(
         poses.crops, np.hstack([center - scale / 2, center + scale / 2]), atol=1e-3
     )
-
-
-def test_the_flip_test_of_the_graph_averages_the_maps(trained, exported, picture):
-    inside = OnnxPose(exported("plain", **IN_GRAPH))(picture, guide_maps=True)
-    (found,) = mmpose(trained("plain").model(), picture, flip_test=True, output_heatmaps=True)
-    np.testing.assert_allclose(inside.guide_maps, found.guide_maps, atol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +90,8 @@ def test_paths_arrays_and_lists_give_the_same(pose, picture, tmp_path):
 @pytest.mark.parametrize("boxes", [[], np.zeros((0, 4))])
 def test_no_boxes_give_no_poses(exported, picture, boxes):
     poses = OnnxPose(exported("plain", guide_maps=True))(picture, boxes, guide_maps=True)
-    shapes = [value.shape for value in poses]
+    values = (poses.keypoints, poses.scores, poses.guide_maps, poses.crops)
+    shapes = [value.shape for value in values]
     assert shapes == [(0, 17, 2), (0, 17), (0, 4, 32, 24), (0, 4)]
     assert OnnxPose(exported("plain", guide_maps=True))([]) == []
 
@@ -150,49 +113,22 @@ def test_the_number_of_crops_at_once_changes_nothing(exported, picture):
     np.testing.assert_allclose(few, all_at_once, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (dict(threads=0), "threads must be 1 or more, got 0"),
-        (dict(max_batch=0), "max_batch must be 1 or more, got 0"),
-        (dict(providers=["NoProvider"]), "has no NoProvider here"),
-    ],
-)
-def test_settings_that_cannot_be_are_refused(exported, options, message):
-    with pytest.raises(ValueError, match=message):
-        OnnxPose(exported("plain", guide_maps=True), **options)
-
-
-def test_files_of_others_are_refused(exported, tmp_path):
-    with pytest.raises(FileNotFoundError, match="absent.onnx is no file"):
-        OnnxPose(tmp_path / "absent.onnx")
-    broken = tmp_path / "broken.onnx"
-    broken.write_bytes(exported("plain", guide_maps=True).read_bytes()[:5000])
-    with pytest.raises(ValueError, match="broken.onnx cannot be loaded by ONNX Runtime"):
-        OnnxPose(broken)
-    graph = onnx.load(exported("plain", guide_maps=True))
-    (entry,) = graph.metadata_props
-    entry.value = entry.value.replace('"format": 1', '"format": 2')
-    onnx.save(graph, tmp_path / "newer.onnx")
-    with pytest.raises(ValueError, match="newer.onnx: its metadata are of format 2"):
-        OnnxPose(tmp_path / "newer.onnx")
-    del graph.metadata_props[:]
-    onnx.save(graph, tmp_path / "other.onnx")
-    with pytest.raises(ValueError, match="other.onnx says nothing of boxes"):
-        OnnxPose(tmp_path / "other.onnx")
-
-
 def test_fewer_persons_than_threads_share_all_threads(exported, picture, monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 6}, raising=False)
-    pose = OnnxPose(exported("plain", guide_maps=True), max_batch=4, flip_test=False)
+    pose = OnnxPose(exported("plain", guide_maps=True), max_batch=8, threads=3)
     seen = []
 
-    def run(session, crops, names):
-        shared, main = session is pose._session, threading.current_thread().name == "MainThread"
-        seen.append((len(crops), shared, main))
-        return dict(heatmaps=np.zeros((len(crops), 17, 64, 48), np.float32))
+    class Session:
+        def __init__(self, shared):
+            self.shared = shared
 
-    monkeypatch.setattr(pose, "_run", run)
+        def run(self, names, inputs):
+            main = threading.current_thread().name == "MainThread"
+            count = len(inputs["crops"])
+            seen.append((count, self.shared, main))
+            return [np.zeros((count, 17, 2), np.float32), np.zeros((count, 17), np.float32)]
+
+    monkeypatch.setattr(pose, "_session", Session(True))
+    monkeypatch.setattr(pose, "_session_of_one_thread", Session(False))
     calls = {}
     for count in (1, 2, 3, 5, 30):
         assert len(pose(picture, BOXES[:1].repeat(count, axis=0)).keypoints) == count
@@ -203,8 +139,3 @@ def test_fewer_persons_than_threads_share_all_threads(exported, picture, monkeyp
     assert sorted(size for size, _, _ in calls[5]) == [1, 2, 2]
     assert sorted(size for size, _, _ in calls[30]) == [2, 2, 2, 4, 4, 4, 4, 4, 4]
     assert sum(size for size, _, main in calls[30] if main) == 10, "each thread has its share"
-
-
-def test_threads_are_those_of_the_session(exported):
-    session = OnnxPose(exported("plain", guide_maps=True), threads=1)._session
-    assert session.get_session_options().intra_op_num_threads == 1

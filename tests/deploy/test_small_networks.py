@@ -3,36 +3,40 @@
 
 import dataclasses
 import json
+import os
+import pickle
+import sys
+import threading
 
+import cv2
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from sgpose.deploy import GuidedPoses, OnnxPose, Poses
+from sgpose.deploy import OnnxPose, Poses
 from sgpose.deploy.pose_spec import METADATA_KEY, PoseSpec
+from sgpose.deploy.skeleton import LEFT, MIDDLE, RIGHT
 
-#: Three keypoints: blue, green and red. Each is where the picture has most of its colour; green is
-#: the left and red the right one. A crop of 48x64 pixels has heatmaps of 12x16 cells.
+#: Three keypoints: blue, green and red. Each is where the picture's darkest and lightest value of
+#: its colour say: x is the smallest value, y the largest, in pixels of a crop of 48x64.
 SPEC = PoseSpec(
+    network="colours",
+    dataset="colours",
     input_size=(48, 64),
+    input_layout="NHWC",
     padding=1.0,
     use_udp=False,
-    mean=(),
-    std=(),
-    bgr_to_rgb=False,
     codec=dict(type="MSRAHeatmap", unbiased=False, blur_kernel_size=11),
-    output="heatmaps",
+    outputs=("keypoints", "scores"),
     flip_test=False,
-    flip_test_in_graph=False,
-    shift_heatmap=False,
     flip_indices=(0, 2, 1),
     keypoint_names=("blue", "green", "red"),
+    keypoint_colors=((51, 153, 255), (0, 255, 0), (255, 128, 0)),
     skeleton=((0, 1), (0, 2)),
-    dataset="colours",
+    skeleton_colors=((0, 255, 0), (255, 128, 0)),
 )
-BLOCK, LIGHT = 4, 200
 WHOLE = np.array([[0, 0, 48, 64]])
 
 
@@ -44,91 +48,99 @@ PLANES = [
     node("Cast", "crops", "floats", to=TensorProto.FLOAT),
     node("Transpose", "floats", "planes", perm=[0, 3, 1, 2]),
 ]
-HEATMAPS = node("AveragePool", "planes", "heatmaps", kernel_shape=[4, 4], strides=[4, 4])
-# of one guide: how light it is
-MAPS = node("ReduceMean", "heatmaps", "guide_maps", axes=[1])
-SIMCC = [
-    node("ReduceMax", "planes", "simcc_x", axes=[2], keepdims=0),
-    node("ReduceMax", "planes", "simcc_y", axes=[3], keepdims=0),
+POSE = [
+    node("ReduceMin", "planes", "x", axes=[2, 3], keepdims=0),
+    node("ReduceMax", "planes", "y", axes=[2, 3], keepdims=0),
+    node("Constant", "", "last", value_ints=[2]),
+    node("Unsqueeze", "x last", "x1"),
+    node("Unsqueeze", "y last", "y1"),
+    node("Concat", "x1 y1", "keypoints", axis=2),
+    node("ReduceMean", "planes", "scores", axes=[2, 3], keepdims=0),
 ]
-SHAPES = dict(
-    heatmaps=[3, 16, 12],
-    guide_maps=[1, 16, 12],
-    simcc_x=[3, 48],
-    simcc_y=[3, 64],
-    keypoints=[3, 2],
-    scores=[3],
-)
+# of one guide: how light each 4x4 pixels are
+MAPS = [
+    node("AveragePool", "planes", "pooled", kernel_shape=[4, 4], strides=[4, 4]),
+    node("ReduceMean", "pooled", "guide_maps", axes=[1]),
+]
+SHAPES = dict(keypoints=[3, 2], scores=[3], guide_maps=[1, 16, 12])
 
 
-def save(path, nodes, outputs, spec=SPEC):
-    """Write a network; ``n`` persons, as the export tool's files."""
+def save(path, spec=SPEC, metadata=None):
+    """Write the network; ``n`` persons, as the export tool's files."""
+    floats = spec.input_layout == "NCHW"
+    crops = ["n", 3, 64, 48] if floats else ["n", 64, 48, 3]
+    kind = TensorProto.FLOAT if floats else TensorProto.UINT8
+    before = [node("Identity", "crops", "planes")] if floats else PLANES
     graph = helper.make_graph(
-        [*PLANES, *nodes],
+        [*before, *POSE, *(MAPS if "guide_maps" in spec.outputs else [])],
         "colours",
-        [helper.make_tensor_value_info("crops", TensorProto.UINT8, ["n", 64, 48, 3])],
+        [helper.make_tensor_value_info("crops", kind, crops)],
         [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *SHAPES[name]])
-            for name in outputs
+            for name in spec.outputs
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    if spec is not None:
-        helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
+    helper.set_model_props(model, {METADATA_KEY: spec.to_json()} if metadata is None else metadata)
     onnx.save(model, path)
     return path
 
 
 @pytest.fixture
-def heatmaps(tmp_path):
-    """Return a function that opens the network with heatmaps, with fields of SPEC changed."""
+def opened(tmp_path):
+    """Return a function that opens the network, with fields of SPEC changed."""
 
-    def opened(guides=False, options=None, **changes):
-        nodes = [HEATMAPS, MAPS] if guides else [HEATMAPS]
-        names = ["heatmaps", "guide_maps"][: len(nodes)]
-        path = save(tmp_path / "model.onnx", nodes, names, dataclasses.replace(SPEC, **changes))
+    def make(options=None, **changes):
+        path = save(tmp_path / "model.onnx", dataclasses.replace(SPEC, **changes))
         return OnnxPose(path, **(options or {}))
 
-    return opened
+    return make
 
 
-def picture(cells, size=(48, 64), light=(LIGHT,) * 3):
-    """Draw one block of each colour, at (column, row) of the cells of 4x4 pixels."""
-    image = np.zeros((size[1], size[0], 3), np.uint8)
-    for colour, (column, row) in enumerate(cells):
-        x, y = BLOCK * column, BLOCK * row
-        image[y : y + BLOCK, x : x + BLOCK, colour] = light[colour]
+def picture(places, size=(48, 64)):
+    """Draw a picture whose colours say where the keypoints are: (x, y), x < y."""
+    image = np.empty((size[1], size[0], 3), np.uint8)
+    image[:] = [x for x, _ in places]
+    image[size[1] // 2 :] = [y for _, y in places]
     return image
 
 
-CELLS = [(3, 5), (8, 2), (6, 14)]
-PLACES = BLOCK * np.array(CELLS, float)
-#: As CELLS seen in a mirror: column 11 - c of 12, and left is right.
-MIRRORED = [(8, 5), (5, 14), (3, 2)]
+PLACES = np.array([(3, 50), (20, 40), (6, 63)], float)
 
 
-def test_keypoints_are_where_the_colours_are(heatmaps):
-    pose = heatmaps()
-    assert pose.spec == SPEC and not pose.flip_test
-    poses = pose(picture(CELLS), WHOLE)
-    assert type(poses) is Poses
-    np.testing.assert_allclose(poses.keypoints, [PLACES], atol=1e-4)
-    np.testing.assert_allclose(poses.scores, [[LIGHT] * 3])
-
-
-def test_boxes_of_several_pictures_keep_their_places(heatmaps):
-    pose = heatmaps()
+def test_keypoints_are_where_the_graph_says(opened):
+    pose = opened()
+    assert pose.spec == SPEC
+    poses = pose(picture(PLACES), WHOLE)
+    assert type(poses) is Poses and poses.guide_maps is None and poses.crops is None
+    keypoints, scores = poses
+    np.testing.assert_allclose(keypoints, [PLACES], atol=1e-4)
+    np.testing.assert_allclose(scores, [PLACES.mean(axis=1)], rtol=1e-5)
+    np.testing.assert_array_equal(poses.boxes, WHOLE)
     large = np.zeros((128, 96, 3), np.uint8)
-    large[64:, 48:] = picture(CELLS)
-    small = picture(MIRRORED)
-    boxes = [[[48, 64, 96, 128], [0, 0, 96, 128]], [], WHOLE]
-    first, none, last = pose([large, small, small], boxes)
-    np.testing.assert_allclose(first.keypoints[0], PLACES + [48, 64], atol=1e-4)
-    # at half the size each block is a quarter of a cell's neighbourhood: within a cell of 8 pixels
-    assert np.abs(first.keypoints[1] - PLACES - [48, 64]).max() <= 8
+    large[64:, 48:] = picture(PLACES)
+    keypoints, _ = pose(large, [[48, 64, 96, 128]])
+    np.testing.assert_allclose(keypoints, [PLACES + [48, 64]], atol=1e-4)
+    keypoints, _ = pose(cv2.resize(picture(PLACES), (96, 128), interpolation=cv2.INTER_NEAREST))
+    np.testing.assert_allclose(keypoints, [2 * PLACES], atol=1e-4)
+
+
+def test_graphs_of_floats_get_floats(opened):
+    expected = opened()(picture(PLACES), WHOLE)
+    found = opened(input_layout="NCHW")(picture(PLACES), WHOLE)
+    np.testing.assert_array_equal(found.keypoints, expected.keypoints)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+
+
+def test_boxes_of_several_pictures_keep_their_places(opened):
+    pose = opened()
+    small, other = picture(PLACES), picture(PLACES[::-1])
+    boxes = [[[0, 0, 48, 64], [0, 0, 48, 32]], [], WHOLE]
+    first, none, last = pose([small, small, other], boxes)
+    np.testing.assert_allclose(first.keypoints[0], PLACES, atol=1e-4)
     assert none.keypoints.shape == (0, 3, 2) and none.scores.shape == (0, 3)
-    assert none.scores.dtype == np.float32
-    np.testing.assert_allclose(last.keypoints, [BLOCK * np.array(MIRRORED)], atol=1e-4)
+    assert none.scores.dtype == np.float32 and none.boxes.shape == (0, 4)
+    np.testing.assert_allclose(last.keypoints, [PLACES[::-1]], atol=1e-4)
     (whole,) = pose([small])
     np.testing.assert_array_equal(whole.keypoints, pose(small).keypoints)
     assert pose([]) == [] and pose((), ()) == []
@@ -137,48 +149,38 @@ def test_boxes_of_several_pictures_keep_their_places(heatmaps):
     assert isinstance(pose((small,)), list), "a tuple of images is as a list"
 
 
-@pytest.mark.parametrize("shift", [False, True])
-def test_the_flip_test_averages_left_and_right(heatmaps, shift):
-    """Mirrored, the colours stay: green is found as red. The brighter one decides."""
-    image = picture(CELLS, light=(100, 200, 60))
-    pose = heatmaps(options=dict(flip_test=True), shift_heatmap=shift)
-    assert pose.flip_test and not heatmaps(flip_test=True, options=dict(flip_test=False)).flip_test
-    assert heatmaps(flip_test=True).flip_test
-    keypoints, scores = pose(image, WHOLE)
-    # blue (100) with itself, beside it where shifted; else green's half wins over red's, twice
-    np.testing.assert_allclose(scores, [[50.0 if shift else 100.0, 100.0, 100.0]])
-    expected = PLACES[[0, 1, 1]] + shift * np.array([[1, 0], [0, 0], [4, 0]])
-    np.testing.assert_allclose(keypoints, [expected], atol=1e-4)
+def test_boxes_of_corner_and_size_are_the_same_boxes(opened):
+    pose, image = opened(), picture(PLACES, (96, 128))
+    expected = pose([image, image], [[[10, 20, 58, 84]], None])
+    found = pose([image, image], [[[10, 20, 48, 64]], None], box_format="xywh")
+    for ours, theirs in zip(found, expected):
+        np.testing.assert_array_equal(ours.keypoints, theirs.keypoints)
+        np.testing.assert_array_equal(ours.boxes, theirs.boxes)
+    with pytest.raises(ValueError, match="box_format must be one of .* got 'cxcywh'"):
+        pose(image, WHOLE, box_format="cxcywh")
 
 
-def test_maps_and_crops_of_the_guides(heatmaps):
-    pose = heatmaps(guides=True, padding=1.25)
+def test_maps_and_crops_of_the_guides(opened):
+    pose = opened(outputs=("keypoints", "scores", "guide_maps"), padding=1.25)
     box = np.array([[10, 20, 34, 52]])  # 24x32, with room 30x40 around (22, 36)
-    image = picture(CELLS)
+    image = picture(PLACES)
     poses = pose(image, box, guide_maps=True)
-    assert type(poses) is GuidedPoses
     np.testing.assert_allclose(poses.crops, [[7, 16, 37, 56]])
-    assert type(pose(image, box)) is Poses
-    np.testing.assert_array_equal(pose(image, box).keypoints, poses.keypoints)
-    whole = heatmaps(guides=True)
-    maps = whole(image, WHOLE, guide_maps=True).guide_maps
-    expected = np.zeros((1, 1, 16, 12))
-    for column, row in CELLS:
-        expected[0, 0, row, column] = LIGHT / 3
-    np.testing.assert_allclose(maps, expected, rtol=1e-6)
-    mirrored = heatmaps(guides=True, options=dict(flip_test=True), shift_heatmap=True)
-    moved = np.roll(expected, 1, axis=-1)
-    found = mirrored(image, WHOLE, guide_maps=True).guide_maps
-    np.testing.assert_allclose(found, (expected + moved) / 2, rtol=1e-6)
+    plain = pose(image, box)
+    assert plain.guide_maps is None and plain.crops is None
+    np.testing.assert_array_equal(plain.keypoints, poses.keypoints)
+    whole = opened(outputs=("keypoints", "scores", "guide_maps"))
+    expected = np.repeat(PLACES.mean(axis=0), 8)[None, None, :, None].repeat(12, axis=3)
+    found = whole(image, WHOLE, guide_maps=True).guide_maps
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
     (listed,) = whole([image], [WHOLE], guide_maps=True)
-    np.testing.assert_array_equal(listed.guide_maps, maps)
-    assert type(whole([image])[0]) is Poses
+    np.testing.assert_array_equal(listed.guide_maps, found)
     empty = whole(image, [], guide_maps=True)
-    assert empty.scores.dtype == maps.dtype == np.float32
     shapes = [(0, 3, 2), (0, 3), (0, 1, 16, 12), (0, 4)]
-    assert [value.shape for value in empty] == shapes
+    values = (empty.keypoints, empty.scores, empty.guide_maps, empty.crops)
+    assert [value.shape for value in values] == shapes
     with pytest.raises(ValueError, match="no guides' maps: export it with --guide-maps"):
-        heatmaps()(image, WHOLE, guide_maps=True)
+        opened()(image, WHOLE, guide_maps=True)
 
 
 class Counting:
@@ -189,145 +191,122 @@ class Counting:
 
     def run(self, names, inputs):
         self.seen.append(len(inputs["crops"]))
-        assert names == ["heatmaps"], "maps that nobody asked for cost time"
+        assert names == ["keypoints", "scores"], "maps that nobody asked for cost time"
         return self.session.run(names, inputs)
 
 
-FIVE_BOXES = np.concatenate([WHOLE + [dx, 0, dx, 0] for dx in (0, 4, 8, -4, -8)])
+FIVE_BOXES = np.concatenate([WHOLE] * 5)
 
 
 @pytest.mark.parametrize(
     ("max_batch", "flip_test", "sizes"),
-    [(8, False, [5]), (2, False, [2, 2, 1]), (1, False, [1] * 5), (4, True, [4, 4, 2])]
-    + [(1, True, [2] * 5), (9, True, [8, 2])],
+    [(8, False, [5]), (2, False, [2, 2, 1]), (1, False, [1] * 5), (4, True, [2, 2, 1])]
+    + [(1, True, [1] * 5), (9, True, [4, 1])],
 )
-def test_the_network_never_sees_more_than_max_batch(heatmaps, max_batch, flip_test, sizes):
-    options = dict(max_batch=max_batch, flip_test=flip_test, threads=1)
-    pose = heatmaps(guides=True, options=options)
+def test_the_network_never_sees_more_than_max_batch(opened, max_batch, flip_test, sizes):
+    pose = opened(
+        dict(max_batch=max_batch, threads=1),
+        flip_test=flip_test,
+        outputs=("keypoints", "scores", "guide_maps"),
+    )
     pose._session = Counting(pose._session)
-    keypoints, _ = pose(picture([(5, 5)] * 3), FIVE_BOXES)
+    keypoints, _ = pose(picture(PLACES), FIVE_BOXES)
     assert pose._session.seen == sizes
-    np.testing.assert_allclose(keypoints, np.full((5, 3, 2), 20.0), atol=1e-4)
+    np.testing.assert_allclose(keypoints, [PLACES] * 5, atol=1e-4)
 
 
 @pytest.mark.parametrize(("max_batch", "sizes"), [(8, [2, 3]), (2, [1, 2, 2])])
-def test_persons_are_shared_out_among_the_threads(heatmaps, max_batch, sizes):
-    pose = heatmaps(options=dict(max_batch=max_batch, threads=2))
+def test_persons_are_shared_out_among_the_threads(opened, max_batch, sizes):
+    pose = opened(dict(max_batch=max_batch, threads=2))
     every, one = Counting(pose._session), Counting(pose._session_of_one_thread)
     pose._session, pose._session_of_one_thread = every, one
     assert one.session.get_session_options().intra_op_num_threads == 1
-    keypoints, _ = pose(picture([(5, 5)] * 3), FIVE_BOXES)
+    keypoints, _ = pose(picture(PLACES), FIVE_BOXES)
     assert sorted(one.seen) == sizes and every.seen == []
-    np.testing.assert_allclose(keypoints, np.full((5, 3, 2), 20.0), atol=1e-4)
-    pose(picture([(5, 5)] * 3), WHOLE)
+    np.testing.assert_allclose(keypoints, [PLACES] * 5, atol=1e-4)
+    pose(picture(PLACES), WHOLE)
     assert every.seen == [1], "one person's network runs on all threads"
 
 
-def test_eight_crops_at_once_by_default(heatmaps):
-    assert (heatmaps()._persons_at_once, heatmaps(flip_test=True)._persons_at_once) == (8, 4)
+def test_the_threads_of_an_object_are_started_once(opened):
+    pose = opened(dict(threads=3))
+    before = threading.active_count()
+    for _ in range(5):
+        pose(picture(PLACES), FIVE_BOXES)
+    assert threading.active_count() <= before + 2
 
 
-@pytest.mark.parametrize("flip_test", [False, True])
-def test_simcc_is_decoded_and_mirrored(tmp_path, flip_test):
-    codec = dict(type="SimCCLabel", split_ratio=1.0)
-    spec = dataclasses.replace(SPEC, output="simcc", codec=codec, shift_heatmap=True)
-    path = save(tmp_path / "simcc.onnx", SIMCC, ["simcc_x", "simcc_y"], spec)
-    image = np.zeros((64, 48, 3), np.uint8)
-    for colour, ((x, y), light) in enumerate(zip([(9, 50), (30, 20), (40, 7)], (90, 200, 60))):
-        image[y, x, colour] = light
-    keypoints, scores = OnnxPose(path, flip_test=flip_test)(image, WHOLE)
-    if flip_test:  # left and right: the brighter one, at half of its light
-        expected, light = [(9, 50), (30, 20), (30, 20)], [90, 100, 100]
-    else:
-        expected, light = [(9, 50), (30, 20), (40, 7)], [90, 200, 60]
-    np.testing.assert_allclose(keypoints, [expected], atol=1e-4)
-    np.testing.assert_allclose(scores, [light])
+def test_an_object_can_be_pickled(opened):
+    pose = opened(dict(threads=2, max_batch=3))
+    copied = pickle.loads(pickle.dumps(pose))
+    assert copied.spec == pose.spec and copied._threads == 2 and copied._persons_at_once == 3
+    found, expected = (one(picture(PLACES), FIVE_BOXES) for one in (copied, pose))
+    np.testing.assert_array_equal(found.keypoints, expected.keypoints)
 
 
-def test_a_graph_that_flips_by_itself_is_left_alone(heatmaps):
-    image = picture(CELLS)
-    pose = heatmaps(flip_test_in_graph=True)
-    assert pose.flip_test
-    np.testing.assert_allclose(pose(image, WHOLE).keypoints, [PLACES], atol=1e-4)
-    np.testing.assert_allclose(pose(image, WHOLE).scores, [[LIGHT] * 3])
-    assert heatmaps(flip_test_in_graph=True, options=dict(flip_test=True)).flip_test
-    with pytest.raises(ValueError, match="part of the graph: export without --flip-test"):
-        heatmaps(flip_test_in_graph=True, options=dict(flip_test=False))
+def test_a_quota_limits_the_threads(opened, monkeypatch):
+    loky = pytest.importorskip("loky")
+    monkeypatch.setattr(loky, "cpu_count", lambda: 3)
+    pose = opened()
+    assert pose._threads == 3
+    assert pose._session.get_session_options().intra_op_num_threads == 3
+    monkeypatch.setitem(sys.modules, "loky", None)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {1, 5}, raising=False)
+    assert opened()._threads == 2
 
 
-def test_keypoints_of_the_graph_are_mapped_to_the_picture(tmp_path):
-    """The graph says that each keypoint lies at (12, 32) of the crop, with score 0.5."""
-    nodes = [
-        node("ReduceMean", "planes", "means", axes=[2, 3], keepdims=0),
-        node("Constant", "", "nothing", value_float=0.0),
-        node("Mul", "means nothing", "zeros"),
-        node("Constant", "", "half", value_float=0.5),
-        node("Add", "zeros half", "scores"),
-        node("Constant", "", "place", value_floats=[12.0, 32.0]),
-        node("Constant", "", "last", value_ints=[2]),
-        node("Unsqueeze", "zeros last", "column"),
-        node("Add", "column place", "keypoints"),
-    ]
-    spec = dataclasses.replace(SPEC, output="keypoints", flip_test=True)
-    path = save(tmp_path / "decoded.onnx", nodes, ["keypoints", "scores"], spec)
-    pose = OnnxPose(path)
-    assert not pose.flip_test and not OnnxPose(path, flip_test=False).flip_test
-    keypoints, scores = pose(picture(CELLS), [[10, 10, 34, 42], [0, 0, 48, 64]])
-    expected = np.repeat([[[16.0, 26.0]], [[12.0, 32.0]]], 3, axis=1)
-    np.testing.assert_allclose(keypoints, expected, atol=1e-4)
-    np.testing.assert_array_equal(scores, np.full((2, 3), 0.5))
-    with pytest.raises(ValueError, match="cannot be averaged .* export heatmaps"):
-        OnnxPose(path, flip_test=True)
+def test_eight_crops_at_once_by_default(opened):
+    assert (opened()._persons_at_once, opened(flip_test=True)._persons_at_once) == (8, 4)
 
 
-def test_options_are_those_of_the_session(heatmaps):
+def test_options_are_those_of_the_session(opened):
     for threads in (1, 2):
-        session = heatmaps(options=dict(threads=threads))._session
+        session = opened(dict(threads=threads))._session
         assert session.get_session_options().intra_op_num_threads == threads
-    assert heatmaps()._session.get_session_options().intra_op_num_threads == 0
-    assert heatmaps()._session.get_providers() == ["CPUExecutionProvider"]
-    assert heatmaps(options=dict(providers=("CPUExecutionProvider",)))
+    assert opened()._session.get_providers() == ["CPUExecutionProvider"]
+    assert opened(dict(providers=("CPUExecutionProvider",)))
     for options, message in (
         (dict(threads=0), "threads must be 1 or more, got 0"),
         (dict(max_batch=0), "max_batch must be 1 or more, got 0"),
         (dict(providers=["No", "CPUExecutionProvider", "None"]), "has no No, None here, it has"),
+        (dict(providers="CPUExecutionProvider"), "must be a list, such as .'CPUExecutionProv"),
     ):
         with pytest.raises(ValueError, match=message):
-            heatmaps(options=options)
+            opened(options)
 
 
 @pytest.mark.parametrize("options", [None, {"device_id": "1"}])
-def test_providers_are_handed_over_in_their_order(heatmaps, monkeypatch, options):
+def test_providers_are_handed_over_in_their_order(opened, monkeypatch, options):
     names, given = ("CUDAExecutionProvider", "CPUExecutionProvider"), []
     wanted = names if options is None else ((names[0], options), names[1])
     session = onnxruntime.InferenceSession
 
-    def opened(path, options, providers):
+    def open_session(path, options, providers):
         given.append(providers)
         return session(path, options, providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(names[::-1]))
-    monkeypatch.setattr(onnxruntime, "InferenceSession", opened)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", open_session)
     monkeypatch.setattr(session, "get_providers", lambda self: list(names))
-    heatmaps(options=dict(providers=wanted))
+    opened(dict(providers=wanted))
     assert given == [list(wanted)]
 
 
-def test_options_of_the_processor_s_provider_change_nothing_else(heatmaps):
-    plain, given = heatmaps(), heatmaps(options=dict(providers=[("CPUExecutionProvider", {})]))
+def test_options_of_the_processor_s_provider_change_nothing_else(opened):
+    plain, given = opened(), opened(dict(providers=[("CPUExecutionProvider", {})]))
     assert given._threads == plain._threads
-    found, expected = (pose(picture(CELLS), [[0, 0, 48, 64]]) for pose in (given, plain))
+    found, expected = (pose(picture(PLACES), [[0, 0, 48, 64]]) for pose in (given, plain))
     np.testing.assert_array_equal(found.keypoints, expected.keypoints)
 
 
 @pytest.mark.parametrize("provider", ["CUDAExecutionProvider", ("CUDAExecutionProvider", {})])
 @pytest.mark.filterwarnings("ignore:Specified provider")
-def test_a_provider_that_does_not_start_is_an_error(heatmaps, monkeypatch, provider):
+def test_a_provider_that_does_not_start_is_an_error(opened, monkeypatch, provider):
     """ONNX Runtime would go on with the processor, and say so on the console alone."""
     names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
     with pytest.raises(ValueError, match="could not start CUDAExecutionProvider with"):
-        heatmaps(options=dict(providers=[provider, "CPUExecutionProvider"]))
+        opened(dict(providers=[provider, "CPUExecutionProvider"]))
 
 
 def test_files_that_are_not_ours_are_refused(tmp_path):
@@ -338,28 +317,61 @@ def test_files_that_are_not_ours_are_refused(tmp_path):
     (tmp_path / "text.onnx").write_text("no graph")
     with pytest.raises(ValueError, match="text.onnx cannot be loaded by ONNX Runtime"):
         OnnxPose(str(tmp_path / "text.onnx"))
-    bare = save(tmp_path / "bare.onnx", [HEATMAPS], ["heatmaps"], None)
+    bare = save(tmp_path / "bare.onnx", metadata={})
     with pytest.raises(ValueError, match="bare.onnx says nothing of boxes and keypoints"):
         OnnxPose(bare)
-    graph = onnx.load(bare)
-    newer = dict(json.loads(SPEC.to_json()), format=2)
-    helper.set_model_props(graph, {METADATA_KEY: json.dumps(newer)})
-    onnx.save(graph, tmp_path / "newer.onnx")
-    with pytest.raises(ValueError, match="newer.onnx: its metadata are of format 2"):
+    newer = json.dumps(dict(json.loads(SPEC.to_json()), format=3))
+    save(tmp_path / "newer.onnx", metadata={METADATA_KEY: newer})
+    with pytest.raises(ValueError, match="newer.onnx: its metadata are of format 3"):
         OnnxPose(tmp_path / "newer.onnx")
 
 
+OLD = dict(
+    format=1,
+    input_size=[48, 64],
+    padding=1.0,
+    use_udp=False,
+    mean=[],
+    std=[],
+    bgr_to_rgb=False,
+    codec=dict(type="MSRAHeatmap", unbiased=False, blur_kernel_size=11),
+    output="keypoints",
+    flip_test=True,
+    flip_test_in_graph=False,
+    shift_heatmap=False,
+    flip_indices=[0, 2, 1],
+    keypoint_names=["nose", "left_eye", "right_eye"],
+    skeleton=[[0, 1], [1, 2]],
+    dataset="colours",
+    outside=1.0,
+)
+
+
+def test_files_of_the_first_version_that_decode_by_themselves_run(tmp_path):
+    path = save(tmp_path / "old.onnx", metadata={METADATA_KEY: json.dumps(OLD)})
+    pose = OnnxPose(path)
+    np.testing.assert_allclose(pose(picture(PLACES), WHOLE).keypoints, [PLACES], atol=1e-4)
+    assert not pose.spec.flip_test and pose.spec.input_layout == "NHWC"
+    assert pose.spec.keypoint_colors == (MIDDLE, LEFT, RIGHT)
+    assert pose.spec.skeleton_colors == (LEFT, MIDDLE)
+    for change in (dict(output="heatmaps"), dict(outside=0.5)):
+        metadata = {METADATA_KEY: json.dumps(dict(OLD, **change))}
+        with pytest.raises(ValueError, match="exported by sgpose 0.1.* export the model anew"):
+            OnnxPose(save(tmp_path / "old.onnx", metadata=metadata))
+
+
 def test_what_a_file_says_is_read_as_it_was_written():
-    spec = dataclasses.replace(SPEC, mean=(1.5, 2.0, 3.0), std=(4.0, 5.0, 6.0), skeleton=((0, 2),))
+    spec = dataclasses.replace(SPEC, skeleton=((0, 2),))
     content = json.loads(spec.to_json())
-    assert content["format"] == 1 and content["skeleton"] == [[0, 2]]
+    assert content["format"] == 2 and content["skeleton"] == [[0, 2]]
     assert content["input_size"] == [48, 64] and content["dataset"] == "colours"
     read = PoseSpec.from_json(spec.to_json())
     assert read == spec and hash(read.skeleton) == hash(((0, 2),))
     assert isinstance(read.codec, dict) and read.keypoint_names == ("blue", "green", "red")
-    for other in (2, None, "1"):
-        with pytest.raises(ValueError, match=f"of format {other}, this sgpose reads format 1"):
+    for other in (3, None, "2"):
+        with pytest.raises(ValueError, match=f"of format {other}, this sgpose reads format 2"):
             PoseSpec.from_json(json.dumps(dict(content, format=other)))
-    del content["format"]
-    with pytest.raises(ValueError, match="of format None"):
+    del content["padding"]
+    with pytest.raises(ValueError, match="do not fit format 2 .*padding"):
         PoseSpec.from_json(json.dumps(content))
+    assert read.title == "colours, 48x64: 3 points of colours"

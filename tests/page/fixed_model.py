@@ -1,7 +1,7 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
 import numpy as np
 
-from sgpose.page.models import Poses
+from sgpose.deploy.poses import Poses
 
 
 class FixedModel:
@@ -20,7 +20,7 @@ class FixedModel:
         keypoints = np.concatenate([corners.mean(axis=1, keepdims=True), corners], axis=1)
         scores = np.tile([0.75, 0.5, 0.1], (len(bboxes), 1))
         if not self.guides:
-            return Poses(keypoints, scores)
+            return Poses(keypoints, scores, bboxes)
         maps = np.zeros((len(bboxes), self.guides, 4, 3))
         maps[:, -1, :2] = 1  # the upper half
-        return Poses(keypoints, scores, maps, bboxes.astype(float))
+        return Poses(keypoints, scores, bboxes, maps, bboxes.astype(float))

@@ -69,8 +69,8 @@ def run(monkeypatch, *arguments) -> None:
 def test_a_file_is_scored_from_the_command_line(cfg, tmp_path, monkeypatch, capsys):
     cfg.dump(tmp_path / "config.py")
     (onnx,) = shipped_models()
-    expected, _ = tool["score"](cfg, OnnxPose(onnx, flip_test=False, threads=1))
-    given = (tmp_path / "config.py", onnx, "--threads", 1, "--no-flip-test")
+    expected, _ = tool["score"](cfg, OnnxPose(onnx, threads=1))
+    given = (tmp_path / "config.py", onnx, "--threads", 1)
     run(monkeypatch, *given, "--provider", "CPUExecutionProvider", "--provider-options", "{}")
     written = capsys.readouterr().out
     assert f"PCK: {expected['PCK']:.4f}\n" in written and "persons/s" in written

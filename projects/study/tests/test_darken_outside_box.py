@@ -7,7 +7,7 @@ from mmpose.datasets.transforms import TopdownAffine
 from mmpose.registry import TRANSFORMS
 
 from projects.study import DarkenOutsideBox
-from sgpose.deploy.crops import box_mask
+from projects.study.darken_outside_box import box_mask
 
 
 def sample(box, rotation=0.0, size=(120, 100), scale=(60.0, 80.0)):
