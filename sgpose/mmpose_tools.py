@@ -4,25 +4,31 @@
 from __future__ import annotations
 
 import argparse
+import os
 import os.path as osp
 import re
 import runpy
 import sys
+import urllib.error
 from collections.abc import Sequence
 
 import mmpose
+from mmengine.config import Config
 from mmengine.device import get_device
 
-DATA_HINT = """{error}
+from .analysis.check_config import (
+    cached_weights,
+    check_config,
+    missing_files,
+    no_network,
+    weights_of,
+)
 
-The config's dataset is not where it looks for it. Put or link the data there, for COCO:
+PROBLEMS = """This config cannot be trained as it is.
 
-    data/coco/annotations/person_keypoints_{{train,val}}2017.json
-    data/coco/{{train,val}}2017/*.jpg
-    data/coco/person_detection_results/COCO_val2017_detections_AP_H_56_person.json
+{}
 
-relative to the folder in which you run the command (ln -s /where/coco/is data/coco), or set the
-paths with --cfg-options. All datasets: https://mmpose.readthedocs.io/en/latest/dataset_zoo.html"""
+(--no-check starts all the same.)"""
 
 INSTALL_HINT = """{error}
 
@@ -53,20 +59,59 @@ def mmpose_tool(name: str) -> str:
 def run_mmpose_tool(name: str) -> None:
     """Run a tool of MMPose as the main program, with the command line of this process.
 
-    Where MMPose finds no annotations it is told where the data belong, and the process ends with
-    status 1, as it does where arguments need a GPU and there is none.
+    A training is checked before its first step, unless the command line says ``--no-check``. Where
+    files or weights are missing, the process ends with status 1 and what to do about it, as it does
+    where arguments need a GPU and there is none.
     """
     path = mmpose_tool(name)
+    checked = "--no-check" not in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != "--no-check"]
     check_device(sys.argv[1:])
     try:
+        if name == "train.py" and checked and _is_first_rank():
+            problems = check_config(config_of_command_line(path))
+            if problems:
+                sys.exit(PROBLEMS.format("\n\n".join(problems)))
         runpy.run_path(path, run_name="__main__")
     except (AssertionError, FileNotFoundError) as error:
         if _is_about_data(error):
-            sys.exit(DATA_HINT.format(error=error))
+            sys.exit(_missing_data(path, error))
         resources = re.search(r"[^\s'\"]*sgpose/\.mim", str(error))
         if resources and not osp.isdir(resources[0]):
             sys.exit(INSTALL_HINT.format(error=error))
         raise
+    except urllib.error.URLError as error:
+        cfg = config_of_command_line(path)
+        urls = [w for w in weights_of(cfg) if "://" in w[1] and not cached_weights(w[1]).is_file()]
+        if not urls:
+            raise
+        sys.exit("\n\n".join(no_network(*weights, error.reason) for weights in urls))
+
+
+def config_of_command_line(path: str) -> Config:
+    """The config that a tool of MMPose makes of the command line of this process.
+
+    Args:
+        path: The tool, MMPose's train.py or test.py.
+    """
+    tool = runpy.run_path(path, run_name="tool")
+    args = tool["parse_args"]()
+    return tool["merge_args"](Config.fromfile(args.config), args)
+
+
+def _missing_data(path: str, error: Exception) -> str:
+    """Says which files of the config are not there; of the error, where all of them are."""
+    splits = ("test",) if osp.basename(path) == "test.py" else ("train", "val")
+    problems = []
+    if osp.basename(path) in ("train.py", "test.py"):
+        problems = missing_files(config_of_command_line(path), splits)
+    return "\n\n".join([str(error), *problems])
+
+
+def _is_first_rank() -> bool:
+    """Whether this is the only process of a training, or the first of several."""
+    ranks = [os.environ.get(key, "0") for key in ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")]
+    return set(ranks) == {"0"}
 
 
 def check_device(arguments: Sequence[str]) -> None:

@@ -2,10 +2,14 @@
 import os.path as osp
 import runpy
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
+import fabricate
 import mmpose
 import pytest
+import torch
 
 from sgpose.mmpose_tools import mmpose_tool, run_mmpose_tool
 
@@ -36,24 +40,62 @@ def test_every_tool_explains_its_arguments(tool, monkeypatch, capsys):
     assert "usage" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "config, missing",
-    [
-        ("coco/td-hm_sghrnet-w32_8xb64-210e_coco-256x192.py", "person_keypoints_train2017.json"),
-        ("mpii/td-hm_sghrnet-w32_8xb64-210e_mpii-256x256.py", "mpii_train.json"),
-        ("lspet/td-hm_sghrnet-w16_1xb32-60e_lspet-128x96.py", "lspet_train.json"),
-    ],
-)
-def test_missing_data_are_asked_for(config, missing, tmp_path, monkeypatch):
+MISSING = {
+    "coco/td-hm_sghrnet-w32_8xb64-210e_coco-256x192.py": "data/coco/annotations/",
+    "mpii/td-hm_sghrnet-w32_8xb64-210e_mpii-256x256.py": "data/mpii/annotations/mpii_gt_val.mat",
+    "lspet/td-hm_sghrnet-w16_1xb32-60e_lspet-128x96.py": "data/lspet/annotations/lspet_val.json",
+}
+
+
+@pytest.mark.parametrize("arguments", [["train.py"], ["train.py", "--no-check"], ["test.py"]])
+@pytest.mark.parametrize("config", MISSING)
+def test_missing_data_are_asked_for(config, arguments, tmp_path, monkeypatch):
+    """By the names that the config gives them, not by those of COCO."""
     monkeypatch.chdir(tmp_path)
     path = str(ROOT / "configs" / "sg_hrnet" / config)
     options = ["--cfg-options", "model.backbone.init_cfg=None", "log_level=ERROR"]
-    monkeypatch.setattr(sys, "argv", ["train.py", path, *options])
+    name, *more = arguments
+    checkpoint = ["none.pth"] if name == "test.py" else []
+    monkeypatch.setattr(sys, "argv", [name, path, *checkpoint, *more, *options])
+    with pytest.raises(SystemExit) as end:
+        run_mmpose_tool(name)
+    message = str(end.value)
+    assert MISSING[config] in message and "are not there" in message and "dataset_zoo" in message
+    assert "_dataloader.dataset.ann_file" in message
+    assert ("data/coco" in message) == ("coco" in config)
+
+
+@pytest.mark.parametrize("more", [[], ["--no-check"]])
+def test_without_a_network_one_message_says_how_to_start(more, tmp_path, monkeypatch):
+    """Weights that cannot be downloaded: before the first step, and where it is not checked."""
+
+    def offline(*args, **kwargs):
+        raise urllib.error.URLError("Name or service not known")
+
+    fabricate.coco_style(tmp_path, 17)
+    monkeypatch.setattr(urllib.request, "urlopen", offline)
+    monkeypatch.setattr(torch.hub, "urlopen", offline)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    url = "https://example.org/w16.pth"
+    config = tmp_path / "own.py"
+    config.write_text(
+        "_base_ = 'sgpose::sg_hrnet/lspet/td-hm_hrnet-w16_1xb32-60e_lspet-128x96.py'\n"
+        f"model = dict(backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='{url}')),\n"
+        "             head=dict(out_channels=17))\n"
+        "own = dict(_delete_=True, type='CocoDataset', ann_file='ann.json',\n"
+        f"           data_root='{tmp_path}')\n"
+        "train_dataloader = dict(num_workers=0, persistent_workers=False,\n"
+        "                        dataset=dict(own, pipeline=_base_.train_pipeline))\n"
+        "val_cfg, val_dataloader, val_evaluator = None, None, None\n"
+        f"work_dir, log_level = '{tmp_path}/work', 'ERROR'\n"
+    )
+    monkeypatch.setattr(sys, "argv", ["train.py", str(config), *more])
     with pytest.raises(SystemExit) as end:
         run_mmpose_tool("train.py")
     message = str(end.value)
-    assert missing in message and "does not exist" in message
-    assert "data/coco/annotations" in message and "ln -s" in message and "dataset_zoo" in message
+    assert url in message and "Name or service not known" in message
+    assert "--cfg-options model.backbone.init_cfg=None" in message
+    assert str(tmp_path / "torch" / "hub" / "checkpoints" / "w16.pth") in message
 
 
 def test_a_missing_image_is_asked_for_too(tmp_path, monkeypatch):

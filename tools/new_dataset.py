@@ -110,7 +110,8 @@ def main() -> None:
     written = ("report.md", "report.png", "metainfo.py", "baseline.py", "guided.py")
     print(f"\nWritten to {result.out}/: {', '.join(written)}")
     try:
-        seconds = seconds_per_epoch(Config.fromfile(result.out / "guided.py"))
+        cfg = Config.fromfile(result.out / "guided.py")
+        seconds = seconds_per_epoch(cfg, result.samples)
         total = human(seconds * result.preset.max_epochs)
         print(
             f"An epoch will take about {human(seconds)} here, all {result.preset.max_epochs} of "

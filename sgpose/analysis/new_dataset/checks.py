@@ -131,8 +131,8 @@ def _finding(table, rows, code, severity, text, todo, mendable=False) -> list[Fi
 
 def _repeats(values: list) -> np.ndarray:
     """(N,) bool: True for each value that was there before."""
-    seen: set = set()
-    return np.array([v in seen or seen.add(v) is not None for v in values], bool)
+    first: dict = {}
+    return np.array([first.setdefault(v, i) != i for i, v in enumerate(values)], bool)
 
 
 def _names(table):

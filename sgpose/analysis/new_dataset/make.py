@@ -19,7 +19,7 @@ from .configs import Split, baseline_text, guided_text
 from .copies import split_images, write_copy
 from .pictures import compare_pictures, examine_pictures, look_at, same_pictures
 from .presets import Machine, Preset, choose
-from .read import AnnotationError, Table, read, read_json
+from .read import AnnotationError, Table, read
 from .report import histograms, markdown, picture, sample_sheet
 
 #: The paper's lambda for guided.py.
@@ -34,6 +34,7 @@ class Result:
     tables: dict[str, Table]
     findings: dict[str, list[Finding]]
     preset: Preset
+    samples: int
     notes: list[str] = field(default_factory=list)
     commands: list[tuple[str, str]] = field(default_factory=list)
 
@@ -121,7 +122,7 @@ def new_dataset(
     splits = {}
     for split, table in tables.items():
         files = train if split == "train" or not val else val
-        if fix or not val or len(files) > 1 or not _all_read(table):
+        if fix or not val or len(files) > 1 or table.skipped:
             path = out / "annotations" / f"{split}.json"
             write_copy(table, path, mended=fix)
             notes.append(f"{split} is read from {path}" + (", where mended" if fix else ""))
@@ -129,14 +130,14 @@ def new_dataset(
         else:
             ann_file = files[0].resolve().as_posix()
         samples = int(usable(mended[split]).sum())
-        folder = roots[split].resolve().as_posix().rstrip("/") + "/"
-        splits[split] = Split(ann_file, folder, samples)
+        pictures_of = roots[split].resolve().as_posix().rstrip("/") + "/"
+        splits[split] = Split(ann_file, pictures_of, samples)
     if not splits["train"].samples:
         raise AnnotationError(
             f"{train[0]}: no annotation is left to train on. " + _first_errors(findings)
         )
-    info, flip, whose, more = _make_metainfo(name, mended["train"], info)
-    notes += more
+    info, flip, whose, remarks = _make_metainfo(name, mended["train"], info)
+    notes += remarks
     preset = choose(mended["train"], flip, machine, areas=given["train"], **wanted)
     count = len(given["train"].names)
     text = baseline_text(name, count, preset, splits["train"], splits["val"])
@@ -146,7 +147,7 @@ def new_dataset(
     comment += "swap: the keypoint on the other side, which mirroring exchanges; empty for none.\n"
     comment += "sigmas: how exact labels are, which COCO's AP needs. "
     (out / "metainfo.py").write_text(meta.metainfo_text(info, comment + whose), encoding="utf-8")
-    result = Result(out, tables, findings, preset, notes)
+    result = Result(out, tables, findings, preset, splits["train"].samples, notes)
     result.commands = next_commands(out, name, machine)
     (out / "report.md").write_text(
         markdown(name, tables, findings, notes, preset.reasons, result.commands), encoding="utf-8"
@@ -168,16 +169,6 @@ def _split(table: Table, val_rows: np.ndarray) -> dict[str, Table]:
     rows = set(map(tuple, val_rows.tolist()))
     val = np.array([tuple(row) in rows for row in table.image_rows.tolist()], bool)
     return {"train": table.take(~val, lost=True), "val": table.take(val)}
-
-
-def _all_read(table: Table) -> bool:
-    """Whether every annotation of a table's one file is in the table or has no keypoints."""
-    content = read_json(table.files[0])
-    read_rows = set(table.rows[:, 1].tolist())
-    return all(
-        n in read_rows or not annotation.get("keypoints")
-        for n, annotation in enumerate(content["annotations"])
-    )
 
 
 def _first_errors(findings: dict[str, list[Finding]]) -> str:

@@ -45,9 +45,9 @@ def _split(name: str) -> tuple[str, tuple[str, ...]]:
             return WORDS[parts[place]], tuple(rest)
     for place, part in enumerate(parts):
         for word in ("left", "right"):
-            rest = part[len(word) :] if part.startswith(word) else part[: -len(word)]
-            if part != word and (part.startswith(word) or part.endswith(word)) and len(rest) > 1:
-                return word, tuple([*parts[:place], rest, *parts[place + 1 :]])
+            bare = part[len(word) :] if part.startswith(word) else part[: -len(word)]
+            if part != word and (part.startswith(word) or part.endswith(word)) and len(bare) > 1:
+                return word, tuple([*parts[:place], bare, *parts[place + 1 :]])
     # "l" or "r" in the middle, as in "toe_l_2"
     for place in range(1, len(parts) - 1):
         if parts[place] in ("l", "r"):
@@ -59,10 +59,10 @@ def swap_indices(names: Sequence[str]) -> list[int]:
     """Index of each keypoint's partner on the other side; its own where it has none."""
     split = [_split(name) for name in names]
     place = {key: k for k, key in reversed(list(enumerate(split)))}
-    other = {"left": "right", "right": "left"}
+    other = {"left": "right", "right": "left", "": ""}
     swaps = []
     for k, (of, rest) in enumerate(split):
-        partner = place.get((other.get(of), rest), k)
+        partner = place.get((other[of], rest), k)
         swaps.append(partner if place[split[k]] == k else k)
     return [p if swaps[p] == k else k for k, p in enumerate(swaps)]
 
@@ -154,7 +154,7 @@ def mmpose_datasets() -> Path:
 @cache
 def known_metainfo() -> dict[tuple[str, ...], tuple[str, dict]]:
     """MMPose's own data sets: words of the names, in order -> file name and ``dataset_info``."""
-    found = {}
+    found: dict = {}
     for path in sorted(mmpose_datasets().glob("*.py"), key=lambda p: (p.stem != "coco", p.stem)):
         content = Config.fromfile(path, import_custom_modules=False)
         info = content.get("dataset_info")

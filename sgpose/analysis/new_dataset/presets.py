@@ -248,7 +248,7 @@ def choose(
     reasons.append(why)
     return Preset(
         network=network,
-        input_size=tuple(input_size),
+        input_size=input_size,
         radius=radius,
         max_epochs=epochs,
         val_interval=max(1, min(5, epochs // 10)),

@@ -45,6 +45,7 @@ class Table:
         area, crowd, stated: (N,) `area`, `iscrowd` and `num_keypoints`, NaN where missing.
         keypoints: (N, K, 3) x, y, v as stated; NaN where there is no list of 3 K numbers.
         lengths: (N,) how many numbers the keypoints have; 0 where there are none.
+        skipped: Annotations of other categories that have keypoints.
     """
 
     files: tuple[Path, ...]
@@ -67,6 +68,7 @@ class Table:
     stated: np.ndarray
     keypoints: np.ndarray
     lengths: np.ndarray
+    skipped: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -157,8 +159,10 @@ def read(files: Sequence[Path], category: str | None = None) -> Table:
         for c in content.get("categories", [])
     }
 
-    image_ids, image_files, image_sizes, image_rows, place = [], [], [], [], {}
-    persons, rows = [], []
+    image_ids: list = []
+    place: dict = {}
+    image_files, image_sizes, image_rows = [], [], []
+    persons, rows, skipped = [], [], 0
     for f, content in enumerate(contents):
         for m, image in enumerate(content["images"]):
             place.setdefault((f, _key(image.get("id"))), len(image_ids))
@@ -171,6 +175,8 @@ def read(files: Sequence[Path], category: str | None = None) -> Table:
             if key in wanted or key not in known:  # what names no category is not lost
                 persons.append(person)
                 rows.append((f, n))
+            else:
+                skipped += bool(person.get("keypoints"))
     names = _fitted(names, [person["keypoints"] for person in persons if person.get("keypoints")])
     count = len(names)
     boxes = np.full((len(persons), 4), np.nan)
@@ -205,6 +211,7 @@ def read(files: Sequence[Path], category: str | None = None) -> Table:
         stated=_column(persons, "num_keypoints"),
         keypoints=keypoints,
         lengths=lengths,
+        skipped=skipped,
     )
 
 
@@ -309,7 +316,7 @@ def _flat(values) -> list[float]:
     """Numbers of a flat list, a list of (x, y, v), or nothing."""
     if not isinstance(values, (list, tuple)):
         return []
-    flat = []
+    flat: list[float] = []
     for value in values:
         if isinstance(value, (list, tuple)):
             flat.extend(_number(number) for number in value)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -48,7 +48,7 @@ def finding_lines(finding: Finding, width: int = SHOWN_IDS) -> str:
     return f"{finding.of} {ids}" + (f" and {more} more" if more > 0 else "")
 
 
-def terminal_text(findings: dict[str, Sequence[Finding]]) -> str:
+def terminal_text(findings: Mapping[str, Sequence[Finding]]) -> str:
     """All findings of all splits as plain lines, errors first."""
     lines = []
     for severity in SEVERITIES:
@@ -67,7 +67,7 @@ def terminal_text(findings: dict[str, Sequence[Finding]]) -> str:
 def markdown(
     name: str,
     tables: dict[str, Table],
-    findings: dict[str, Sequence[Finding]],
+    findings: Mapping[str, Sequence[Finding]],
     notes: Sequence[str],
     choices: Sequence[str],
     commands: Sequence[tuple[str, str]],
@@ -156,7 +156,7 @@ def sample_sheet(
     """
     order = np.random.default_rng(seed).permutation(np.flatnonzero(usable(table)))
     first = [n for n in order if n in flagged][: num // 3]
-    cells = []
+    cells: list[Cell] = []
     for n in [*first, *[n for n in order if n not in first]]:
         path = root / table.image_files[table.image[n]] if table.image[n] >= 0 else None
         if len(cells) == num or path is None or not path.is_file():
@@ -222,16 +222,16 @@ def histograms(tables: dict[str, Table], width: int) -> np.ndarray:
         per_image = per_image[per_image > 0]
         boxes = table.boxes[rows]
         boxes = boxes[np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)]
-        style = dict(alpha=0.6, label=split)
+        style: dict = dict(alpha=0.6, label=split)
         if len(per_image):
             edges = np.arange(0.5, min(per_image.max(), 30) + 1.5)
-            axes["persons"].hist(np.minimum(per_image, 30), bins=edges, **style)
+            axes["persons"].hist(np.minimum(per_image, 30), bins=edges.tolist(), **style)
         if len(boxes):
             longer = boxes[:, 2:].max(axis=1)
             edges = np.geomspace(max(1, longer.min()), longer.max() + 1, 30)
-            axes["size"].hist(longer, bins=edges, **style)
+            axes["size"].hist(longer, bins=edges.tolist(), **style)
             ratio = np.clip(boxes[:, 2] / boxes[:, 3], 0.25, 4)
-            axes["shape"].hist(ratio, bins=np.geomspace(0.25, 4, 25), **style)
+            axes["shape"].hist(ratio, bins=np.geomspace(0.25, 4, 25).tolist(), **style)
         places = (
             np.arange(len(names)) + 0.8 * (i - 0.5) / 2 if len(tables) > 1 else range(len(names))
         )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 
 import torch
@@ -13,6 +14,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
 from mmpose.registry import DATASETS, MODELS
 
+from ..check_config import quiet, shortened
 from .presets import Machine
 
 #: Samples of the timed step on a CPU; a GPU takes the whole batch.
@@ -30,7 +32,7 @@ def this_machine() -> Machine:
     return Machine(gpu, cores)
 
 
-def seconds_per_epoch(cfg: Config) -> float:
+def seconds_per_epoch(cfg: Config, samples_per_epoch: int) -> float:
     """Estimate the duration of one epoch of training.
 
     A few samples are loaded and trained on once to warm up and once under the clock, from weights
@@ -38,11 +40,13 @@ def seconds_per_epoch(cfg: Config) -> float:
 
     Args:
         cfg: A config; it is left as it is.
+        samples_per_epoch: Their number.
     """
     cfg = cfg.copy()
     init_default_scope(cfg.get("default_scope", "mmpose"))
     set_random_seed(0)
-    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    with quiet(), tempfile.TemporaryDirectory() as folder:
+        dataset = DATASETS.build(shortened(cfg.train_dataloader.dataset, folder))
     batch, device = cfg.train_dataloader.batch_size, get_device()
     used = batch if device != "cpu" else min(batch, CPU_SAMPLES)
     start = time.perf_counter()
@@ -73,7 +77,7 @@ def seconds_per_epoch(cfg: Config) -> float:
     computing = step() / used
     loading /= max(1, cfg.train_dataloader.num_workers)
     each = computing + loading if device == "cpu" else max(computing, loading)
-    return each * len(dataset)
+    return each * samples_per_epoch
 
 
 def human(seconds: float) -> str:
