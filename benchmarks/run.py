@@ -8,11 +8,13 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
+
+from sgpose.analysis.comparison.records import versions
+from sgpose.engine import AtomicBackend
 
 from . import sections
 from .sections import Settings
@@ -94,10 +96,7 @@ def measure(case: Case, settings: Settings) -> dict:
 
 def save(path: Path, content: dict) -> None:
     """Write a JSON file so that it is complete or the old one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    partial.replace(path)
+    AtomicBackend().put_text(json.dumps(content, indent=1) + "\n", path)
 
 
 def describe_machine() -> dict[str, str]:
@@ -108,8 +107,7 @@ def describe_machine() -> dict[str, str]:
         cores=str(os.cpu_count()),
         capability=torch.backends.cpu.get_cpu_capability(),
         system=platform.system(),
-        python=platform.python_version(),
-        **{name: _version(name) for name in PACKAGES},
+        **versions(PACKAGES),
     )
 
 
@@ -120,10 +118,3 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     models = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return next(models, platform.machine())
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"

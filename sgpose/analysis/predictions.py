@@ -17,6 +17,7 @@ from mmengine.runner import Runner
 from mmpose.registry import DATASETS, METRICS
 from tqdm import tqdm
 
+from ..engine.atomic_backend import AtomicBackend
 from .data_sets import check_same_each_time, dataset_parts, use_annotated_boxes
 
 KEPT = ("id", "img_id", "img_path", "input_center", "input_scale", "input_size", "raw_ann_info")
@@ -55,10 +56,7 @@ class KeepPredictions(BaseMetric):
             )
             for number, sample in zip(numbers, data_samples)
         }
-        file = self.folder / f"{numbers[0]:07d}.pkl"
-        part = file.with_suffix(".part")
-        part.write_bytes(pickle.dumps(kept))
-        os.replace(part, file)
+        AtomicBackend().put(pickle.dumps(kept), self.folder / f"{numbers[0]:07d}.pkl")
         self.results.append(None)
         self.progress.update(len(data_samples))
 

@@ -9,7 +9,6 @@ working folder when all is done.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 
 import sgpose
 
+from ...engine.atomic_backend import AtomicBackend
 from ..data_sets import dataset_parts
 from .records import config_hash, git_state, read_curve, read_seconds, versions
 
@@ -102,10 +102,7 @@ def _evaluators(cfg: Config) -> list:
 
 def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    result = Path(job["work_dir"]) / RESULT
-    unfinished = result.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(run(job)), encoding="utf-8")
-    os.replace(unfinished, result)
+    AtomicBackend().put_text(json.dumps(run(job)), Path(job["work_dir"]) / RESULT)
 
 
 if __name__ == "__main__":

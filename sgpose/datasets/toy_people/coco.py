@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 
+from ...engine.atomic_backend import AtomicBackend
 from .person import KEYPOINT_NAMES
 from .sample import check_count, check_fraction, toy_sample
 
@@ -118,7 +119,4 @@ def write_toy_people(
             ],
         }
     for split, content in contents.items():
-        target = _annotation_file(out_dir, split)
-        temporary = target.with_suffix(".json.tmp")
-        temporary.write_text(json.dumps(content))
-        os.replace(temporary, target)
+        AtomicBackend().put_text(json.dumps(content), _annotation_file(out_dir, split))
