@@ -160,6 +160,7 @@ class SegmentationGuidedHeadMixin:
         self._check_keypoints(batch_data_samples[0])
         losses = super().loss(feats, batch_data_samples, train_cfg)
         if self.segmentation_loss is None:
+            getattr(feats, "segmentation_logits", ())  # seen, and left alone
             return losses
         target = _segmentation_target(batch_data_samples)
         logits = [resize_logits(x, target.shape[-2:]) for x in _segmentation_logits(feats)]

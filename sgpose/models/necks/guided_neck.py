@@ -39,4 +39,4 @@ class GuidedNeck(BaseModule):
                 "or the plain neck"
             )
         out = self.neck(feats)
-        return GuidedFeatures([out] if isinstance(out, Tensor) else out, feats.segmentation_logits)
+        return feats.beside([out] if isinstance(out, Tensor) else out)
