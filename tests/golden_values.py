@@ -64,11 +64,15 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(np.random.RandomState(seed).standard_normal(shape)).float()
 
 
-def fill(module: nn.Module, seed: int = 1) -> nn.Module:
-    """Set all weights and statistics of a module, in the order of their names; in evaluation."""
+def fill(module: nn.Module, seed: int = 1, last: str = "no such name") -> nn.Module:
+    """Set all weights and statistics of a module, in the order of their names; in evaluation.
+
+    Names that begin with ``last`` come last.
+    """
     random = np.random.RandomState(seed)
     with torch.no_grad():
-        for name, tensor in sorted([*module.named_parameters(), *module.named_buffers()]):
+        named = [*module.named_parameters(), *module.named_buffers()]
+        for name, tensor in sorted(named, key=lambda n: (n[0].startswith(last), n[0])):
             if not tensor.is_floating_point() or "loss_weighting" in name:
                 continue
             values = torch.from_numpy(random.standard_normal(tuple(tensor.shape))).float()
@@ -152,7 +156,8 @@ def sg_hrnet_from_the_branch_outputs() -> dict:
 @golden
 def sg_backbone() -> dict:
     resnet = dict(type="ResNet", depth=50, stem_channels=8, base_channels=8, out_indices=(1, 3))
-    model = fill(MODELS.build(dict(type="SGBackbone", backbone=resnet, guide_indices=(0, 1))))
+    model = MODELS.build(dict(type="SGBackbone", backbone=resnet, guide_indices=(0, 1)))
+    fill(model, last="guides.")
     with torch.no_grad():
         return features_and_logits(model(noise(1, 3, 64, 32)))
 

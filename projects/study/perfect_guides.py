@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 
 import sgpose  # noqa: F401
 from sgpose.analysis.data_sets import make_targets, target_generator, use_annotated_boxes
-from sgpose.models import SegmentationGuidedModule, SGBackbone, SGHRNet
+from sgpose.models import GuidedOutputs, SegmentationGuidedModule, SGHRNet
 from sgpose.models.heads.segmentation_guided_head import resize_logits
 
 #: Logit of a pixel of the true mask; sigmoid(4) is 0.98.
@@ -28,7 +28,7 @@ class PerfectGuides(Hook):
 
     def before_test(self, runner) -> None:
         backbone = runner.model.backbone
-        if not isinstance(backbone, (SGHRNet, SGBackbone)):
+        if not isinstance(backbone, (SGHRNet, GuidedOutputs)):
             raise TypeError(f"{type(backbone).__name__} has no guides: use SGHRNet or SGBackbone")
         for guide in backbone.guides.values():
             if isinstance(guide, SegmentationGuidedModule):

@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmpose.models.pose_estimators.base import BasePoseEstimator
 from torch import Tensor, nn
 
-from ..models import GuidedNeck, SegmentationGuidedModule, SGBackbone, SGHRNet
+from ..models import GuidedNeck, GuidedOutputs, SegmentationGuidedModule, SGHRNet
 
 PROBE_SIZE = (128, 128)  # width and height for a model whose codec says nothing of its input
 TOLERANCE = 1e-4  # of the largest output
@@ -88,7 +88,7 @@ def fuse_layers(model: nn.Module) -> nn.Module:
 def drop_maps(model: nn.Module) -> nn.Module:
     """Make guided backbones return plain tuples and replace guided necks by the plain ones."""
     for module in list(model.modules()):
-        if isinstance(module, (SGHRNet, SGBackbone)):
+        if isinstance(module, (SGHRNet, GuidedOutputs)):
             for name, guide in list(module.guides.items()):
                 if guide.op == "none":
                     del module.guides[name]

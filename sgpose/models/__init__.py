@@ -3,7 +3,7 @@ from .._compat import check_stack
 
 check_stack()
 
-from .backbones import SGBackbone, SGHRNet
+from .backbones import GuidedOutputs, SGBackbone, SGHRNet
 from .heads import SegmentationGuidedHeadMixin, SGHeatmapHead, SGRTMCCHead, SGSimCCHead
 from .layers import GuidedFeatures, SegmentationGuidedModule
 from .losses import DynamicWeightAverage, SegmentationLoss
@@ -13,6 +13,7 @@ __all__ = [
     "DynamicWeightAverage",
     "GuidedFeatures",
     "GuidedNeck",
+    "GuidedOutputs",
     "SGBackbone",
     "SGHRNet",
     "SGHeatmapHead",

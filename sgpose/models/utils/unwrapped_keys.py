@@ -26,3 +26,25 @@ def _add_level(child: str, wrapper: nn.Module, state_dict: dict, prefix: str, *a
         wrapped = inner + key[len(prefix) :]
         if wrapped in own:
             state_dict[wrapped] = state_dict.pop(key)
+
+
+def accept_wrapped_keys(module: nn.Module, child: str) -> None:
+    """Let a module load checkpoints of a wrapper that once held it.
+
+    A key of the checkpoint that the module does not know, but would without ``child`` before it,
+    loses that level.
+
+    Args:
+        module: The module that was wrapped.
+        child: Name of the attribute that held it.
+    """
+    module._register_load_state_dict_pre_hook(partial(_drop_level, child), with_module=True)
+
+
+def _drop_level(child: str, module: nn.Module, state_dict: dict, prefix: str, *args) -> None:
+    own = {prefix + name for name in module.state_dict()}
+    outer = f"{prefix}{child}."
+    for key in [k for k in state_dict if k.startswith(outer) and k not in own]:
+        bare = prefix + key[len(outer) :]
+        if bare in own:
+            state_dict[bare] = state_dict.pop(key)

@@ -4,16 +4,24 @@ import pickle
 
 import pytest
 import torch
+from mmengine.hub import get_config
 from mmengine.model import BaseModule
+from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.runner import load_checkpoint
 from mmengine.structures import InstanceData
+from mmpose.engine.optim_wrappers.layer_decay_optim_wrapper import (
+    LayerDecayOptimWrapperConstructor,
+)
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
 from torch import nn
 
-from sgpose.models import GuidedFeatures
+from sgpose.models import GuidedFeatures, GuidedOutputs
 
 SHAPE = (64, 32)
+VITPOSE = (
+    "mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_ViTPose-small_8xb64-210e_coco-256x192.py"
+)
 
 
 def stage(branches, block="HRFORMERBLOCK"):
@@ -95,6 +103,12 @@ def guided(backbone, **kwargs):
 RESNET = dict(type="ResNet", depth=18, base_channels=8, stem_channels=8, out_indices=(0, 1))
 
 
+def plain_outputs(model, x):
+    """What the backbone returns without its guides."""
+    outputs = super(GuidedOutputs, model).forward(x)
+    return (outputs,) if isinstance(outputs, torch.Tensor) else outputs
+
+
 def image(batch=2):
     return torch.randn(batch, 3, *SHAPE)
 
@@ -108,7 +122,7 @@ def test_any_backbone_is_guided(name):
     model.eval()
     x = image()
     with torch.no_grad():
-        plain = model.backbone(x)
+        plain = plain_outputs(model, x)
         output = model(x)
     assert isinstance(output, GuidedFeatures) and len(output) == len(outputs)
     assert [len(g.conv.weight) for g in model.guides.values()] == [outputs[i][0] for i in chosen]
@@ -157,8 +171,7 @@ def test_twins_share_every_tensor(name):
     )
     for wrapped, bare in zip(ours[:2], plain[:2]):
         for key, value in bare.items():
-            part = key.split(".")[0]
-            renamed = key if part == "head" else f"{part}.{key}"
+            renamed = f"neck.{key}" if key.startswith("neck.") else key
             assert torch.equal(wrapped[renamed], value), key
         extra = len(wrapped) - len(bare)
         assert extra == sum("guides" in k or "loss_weighting" in k for k in wrapped)
@@ -205,11 +218,10 @@ def test_finding_the_channels_leaves_no_trace():
     torch.manual_seed(4)
     model = MODELS.build(odd(lambda x: x))
     assert torch.equal(torch.rand(1), after)
-    inner = model.backbone
     for key, value in plain.state_dict().items():
-        assert torch.equal(inner.state_dict()[key], value), key
-    assert inner.training and inner.norm.training and not inner.frozen.training
-    assert inner.calls == []
+        assert torch.equal(model.state_dict()[key], value), key
+    assert model.training and model.norm.training and not model.frozen.training
+    assert model.calls == []
 
 
 def test_a_single_tensor_becomes_a_tuple():
@@ -224,8 +236,8 @@ def test_inner_backbone_is_initialised_once_with_its_own_init_cfg():
     model = MODELS.build(guided(dict(type="Odd", outputs=lambda x: x, init_cfg=constant)))
     guides = copy.deepcopy(model.guides.state_dict())
     model.init_weights()
-    assert model.backbone.calls == ["init"]
-    assert model.backbone.conv.weight.eq(0.25).all() and model.backbone.conv.bias.eq(0.5).all()
+    assert model.calls == ["init"]
+    assert model.conv.weight.eq(0.25).all() and model.conv.bias.eq(0.5).all()
     for key, value in model.guides.state_dict().items():
         assert torch.equal(value, guides[key])
 
@@ -237,7 +249,7 @@ def test_guide_options_are_those_of_sghrnet(op):
     model.eval()
     x = image()
     with torch.no_grad():
-        plain, output = model.backbone(x)[1], model(x)
+        plain, output = plain_outputs(model, x)[1], model(x)
     s = output.segmentation_logits[0].sigmoid()
     torch.testing.assert_close(output[1], plain * (1 + s) if op == "residual" else plain)
     model(x)[1].sum().backward()
@@ -259,7 +271,7 @@ def test_checkpoint_of_the_plain_backbone_loads(tmp_path):
     assert len(result.missing_keys) == 4 and not result.unexpected_keys
     for model in (through_inner, through_wrapper, loaded):
         for key, value in plain.state_dict().items():
-            assert torch.equal(model.backbone.state_dict()[key], value), key
+            assert torch.equal(model.state_dict()[key], value), key
 
 
 def estimator(backbone, neck, head_type, seed=0, **kwargs):
@@ -297,8 +309,8 @@ def test_checkpoint_of_the_plain_estimator_loads(tmp_path, caplog):
     for model in (by_mmengine, by_torch):
         state = model.state_dict()
         for key, value in plain.state_dict().items():
-            part = key.split(".")[0]
-            assert torch.equal(state[key if part == "head" else f"{part}.{key}"], value), key
+            renamed = f"neck.{key}" if key.startswith("neck.") else key
+            assert torch.equal(state[renamed], value), key
 
 
 def test_own_checkpoints_copies_and_pickles_reload(tmp_path):
@@ -331,10 +343,13 @@ def test_a_backbone_with_a_child_called_backbone_loads_both_ways():
     finally:
         MODELS._module_dict.pop("Nested")
     model.load_state_dict(plain.state_dict(), strict=False)
-    assert torch.equal(model.backbone.backbone.weight, plain.backbone.weight)
+    assert torch.equal(model.backbone.weight, plain.backbone.weight)
     saved = {k: v + 1 for k, v in model.state_dict().items()}
     model.load_state_dict(saved)
-    assert torch.equal(model.backbone.backbone.weight, plain.backbone.weight + 1)
+    assert torch.equal(model.backbone.weight, plain.backbone.weight + 1)
+    older = {k if "guides" in k else f"backbone.{k}": v + 1 for k, v in saved.items()}
+    model.load_state_dict(older)
+    assert torch.equal(model.backbone.weight, plain.backbone.weight + 1 + 1)
 
 
 def test_keys_of_neither_are_reported():
@@ -415,3 +430,86 @@ def test_a_guided_backbone_is_not_guided_again(small_extra):
 def test_a_wrong_operation_is_refused():
     with pytest.raises(ValueError, match="guide_op must be one of"):
         MODELS.build(guided(RESNET, guide_op="add"))
+
+
+def test_checkpoints_of_the_former_wrapper_load():
+    """It held the backbone under one more name."""
+    model = guided_estimator(seed=6)
+    state = {
+        f"backbone.{k}" if k.startswith("backbone.") and ".guides." not in k else k: v
+        for k, v in model.state_dict().items()
+    }
+    assert "backbone.backbone.conv1.weight" in state
+    other = guided_estimator(seed=7)
+    other.load_state_dict(state, strict=True)
+    for key, value in model.state_dict().items():
+        assert torch.equal(other.state_dict()[key], value), key
+
+
+def test_a_guided_backbone_is_of_its_own_class_and_keeps_its_methods():
+    model = build(guided(dict(RESNET, frozen_stages=1, norm_eval=True)))
+    assert type(model).__name__ == "GuidedResNet" and isinstance(model, MODELS.get("ResNet"))
+    assert type(build(guided(RESNET))) is type(model), "one class for all of a kind"
+    model.train()
+    assert not model.bn1.training and not model.conv1.weight.requires_grad
+    assert all(p.requires_grad for p in model.guides.parameters())
+
+
+class NamedLikeViT(BaseModule):
+    """The parameters of MMPretrain's ViT in ViTPose-small by name, of few channels."""
+
+    def __init__(self, init_cfg=None):
+        super().__init__(init_cfg)
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1, 8))
+        self.patch_embed = nn.Module()
+        self.patch_embed.projection = nn.Conv2d(3, 8, 16, 16)
+        self.layers = nn.ModuleList(self.layer() for _ in range(12))
+        self.ln1 = nn.LayerNorm(8)
+
+    @staticmethod
+    def layer():
+        layer = nn.Module()
+        layer.ln1, layer.ln2 = nn.LayerNorm(8), nn.LayerNorm(8)
+        layer.attn = nn.ModuleDict(dict(qkv=nn.Linear(8, 24), proj=nn.Linear(8, 8)))
+        layer.ffn = nn.ModuleDict(
+            dict(layers=nn.Sequential(nn.Sequential(nn.Linear(8, 8)), nn.Linear(8, 8)))
+        )
+        return layer
+
+    def forward(self, x):
+        return (self.patch_embed.projection(x),)
+
+
+def test_learning_rates_by_layer_find_the_layers_of_vitpose_small():
+    """161 parameters, from 0.8^13 = 0.055 at the patches to 1 at guides and head."""
+    MODELS.register_module(module=NamedLikeViT, force=True)
+    cfg = get_config(VITPOSE)
+    head = dict(cfg.model.head, type="SGHeatmapHead", in_channels=8)
+    backbone = guided(dict(type="NamedLikeViT"))
+    model = MODELS.build(dict(type="TopdownPoseEstimator", backbone=backbone, head=head))
+    MODELS._module_dict.pop("NamedLikeViT")
+    constructor = LayerDecayOptimWrapperConstructor(
+        dict(optimizer=cfg.optim_wrapper.optimizer), cfg.optim_wrapper.paramwise_cfg
+    )
+    scales = {}
+    for group in constructor(model).optimizer.param_groups:
+        scales.update(dict.fromkeys(group["param_names"], group["lr_scale"]))
+    assert len(scales) == 161
+    assert {round(scale, 3) for scale in scales.values()} >= {0.055, 1.0}
+    for name, scale in scales.items():
+        if name.startswith("backbone.layers."):
+            assert scale == pytest.approx(0.8 ** (12 - int(name.split(".")[2])))
+        elif name.startswith(("backbone.patch_embed", "backbone.pos_embed")):
+            assert scale == pytest.approx(0.8**13)
+        else:
+            assert scale == 1 and name.startswith(("head.", "backbone.guides.", "backbone.ln1."))
+
+
+def test_custom_keys_find_the_backbones_parameters():
+    cfg = dict(optimizer=dict(type="SGD", lr=1.0), type="OptimWrapper")
+    paramwise = dict(custom_keys={"backbone.layer1": dict(lr_mult=0.1)})
+    model = guided_estimator()
+    for group in DefaultOptimWrapperConstructor(cfg, paramwise)(model).optimizer.param_groups:
+        (parameter,) = group["params"]
+        (name,) = (k for k, v in model.named_parameters() if v is parameter)
+        assert group["lr"] == pytest.approx(0.1 if name.startswith("backbone.layer1.") else 1)
