@@ -152,7 +152,10 @@ def test_the_site_builds_without_a_warning(tmp_path):
         timeout=1200,
     )
     assert done.returncode == 0, done.stdout[-3000:]
-    api = (tmp_path / "site" / "docs" / "api.html").read_text(encoding="utf-8")
-    for documented in ("sgpose.models.backbones.SGHRNet", "sgpose.codecs.SegmentationTarget"):
-        assert f'id="{documented}"' in api
+    for page, documented in (
+        ("models", "sgpose.models.backbones.SGHRNet"),
+        ("codecs", "sgpose.codecs.SegmentationTarget"),
+    ):
+        api = tmp_path / "site" / "docs" / "api" / f"{page}.html"
+        assert f'id="{documented}"' in api.read_text(encoding="utf-8")
     assert "docs/index.html" in (tmp_path / "site" / "index.html").read_text()
