@@ -130,6 +130,8 @@ def export_onnx(
     folded = fuse_layers(copy.deepcopy(model))
     network = ExportedNetwork(folded if guide_maps else drop_maps(folded), spec)
     content = to_onnx(network, opset, dynamo)
+    if float_input:
+        content = with_equal_factors(content)
     if int8:
         content = quantize(content, calibration)
     if half:
@@ -215,8 +217,10 @@ def to_onnx(network: ExportedNetwork, opset: int, dynamo: bool = False) -> bytes
                     axis.dim_value = size
             onnx.checker.check_model(graph)
         except (ValueError, RuntimeError, onnx.checker.ValidationError) as error:
+            reason = " ".join(str(error).split())
             raise ValueError(
-                f"PyTorch {torch.__version__} cannot export this model with opset {opset}: {error}"
+                f"PyTorch {torch.__version__} cannot export this model with opset {opset}: "
+                f"{reason[:200]}{'...' * (len(reason) > 200)}"
             ) from error
     onnx.helper.set_model_props(graph, {METADATA_KEY: network.spec.to_json()})
     return graph.SerializeToString()
@@ -251,4 +255,31 @@ def without_outputs(content: bytes, names: set[str]) -> bytes:
     del model.graph.output[:]
     model.graph.output.extend(output for output in outputs if output.name not in names)
     model.graph.value_info.extend(output for output in outputs if output.name in names)
+    return model.SerializeToString()
+
+
+def with_equal_factors(content: bytes) -> bytes:
+    """Return an ONNX file that multiplies feature maps by maps with as many channels.
+
+    OpenCV 5 does not run a convolution behind a product of (B, C, h, w) and (B, 1, h, w).
+    """
+    model = onnx.load_model_from_string(content)
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    channels = {
+        value.name: value.type.tensor_type.shape.dim[1].dim_value
+        for value in inferred.value_info
+        if len(value.type.tensor_type.shape.dim) == 4
+    }
+    nodes = []
+    for node in model.graph.node:
+        sizes = [channels.get(name, 0) for name in node.input]
+        if node.op_type == "Mul" and min(sizes) == 1 < max(sizes):
+            few = sizes.index(1)
+            shape, wide = f"{node.name}/shape", f"{node.name}/wide"
+            nodes.append(onnx.helper.make_node("Shape", [node.input[1 - few]], [shape]))
+            nodes.append(onnx.helper.make_node("Expand", [node.input[few], shape], [wide]))
+            node.input[few] = wide
+        nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
     return model.SerializeToString()

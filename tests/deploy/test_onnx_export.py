@@ -123,6 +123,11 @@ def test_graphs_can_take_floats(exported, crops):
     found = run(exported("plain", float_input=True), floats)
     np.testing.assert_allclose(found["keypoints"], expected["keypoints"], atol=1e-4)
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-5)
+    nodes = onnx.load(exported("plain", float_input=True)).graph.node
+    expanded = {node.output[0] for node in nodes if node.op_type == "Expand"}
+    products = [node for node in nodes if node.op_type == "Mul"]
+    assert len(expanded) == 4, "OpenCV 5 gates only with as many channels"
+    assert sum(not expanded.isdisjoint(node.input) for node in products) == 4
 
 
 def regression_config(head: str) -> Config:

@@ -77,11 +77,11 @@ def test_the_runtime_runs_without_torch_and_mmpose(arguments, tmp_path):
     check([sys.executable], arguments, PACKAGE.parent)
 
 
-def fresh_python(folder: Path, *packages: str) -> Path:
+def fresh_python(folder: Path, *packages: str, opencv: str = "opencv-python-headless") -> Path:
     """Return a Python that has these packages; ``folder / "packages"`` holds sgpose."""
     venv.create(folder / "venv", with_pip=True)
     python = folder / "venv" / "bin" / "python"
-    install = [python, "-m", "pip", "install", "-q", "numpy", "opencv-python-headless", *packages]
+    install = [python, "-m", "pip", "install", "-q", "numpy", opencv, *packages]
     done = subprocess.run(install, capture_output=True, text=True, timeout=300)
     if done.returncode:
         pytest.skip(f"no package index can be reached: {done.stderr[-200:]}")
