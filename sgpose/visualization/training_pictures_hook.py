@@ -1,11 +1,14 @@
 # Copyright (c) the sgpose authors. Licensed under Apache-2.0.
 from __future__ import annotations
 
+import logging
+
 import cv2
 import numpy as np
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpose.registry import HOOKS
@@ -25,7 +28,8 @@ class TrainingPicturesHook(Hook):
     ``train_pictures``: a row per sample with the augmented input, the target mask, the map of each
     guide and the predicted pose, the last two as the model of that moment predicts them, in
     evaluation mode and without flip test. The training goes on as if nothing had happened. Columns
-    that a model has not (mask and maps, if it is not guided) are left out.
+    that a model has not (mask and maps, if it is not guided) are left out. What cannot be drawn is
+    said once and draws no more pictures; it does not end the training.
 
     For top-down models. In a config, or with ``--cfg-options
     default_hooks.pictures.type=TrainingPicturesHook``::
@@ -50,13 +54,28 @@ class TrainingPicturesHook(Hook):
             )
         self.interval = interval
         self.num_samples = num_samples
+        self._failed = False
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs=None
     ) -> None:
         """Draw and hand over, in every ``interval``-th iteration and in the main process only."""
-        if not (self.every_n_train_iters(runner, self.interval) and is_main_process()):
+        if self._failed or not (
+            self.every_n_train_iters(runner, self.interval) and is_main_process()
+        ):
             return
+        try:
+            self._draw(runner, data_batch or {})
+        except Exception as error:  # whatever it is, the training does not depend on it
+            self._failed = True
+            print_log(
+                f"TrainingPicturesHook: no pictures of this training, since {type(error).__name__}:"
+                f" {error}",
+                logger="current",
+                level=logging.WARNING,
+            )
+
+    def _draw(self, runner: Runner, data_batch: dict) -> None:
         inputs = data_batch["inputs"][: self.num_samples]
         samples = data_batch["data_samples"][: self.num_samples]
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -102,9 +121,35 @@ def predict(model: torch.nn.Module, inputs, samples: list) -> list:
     return predicted[0] if isinstance(predicted, tuple) else predicted
 
 
+def displayable(inputs: torch.Tensor) -> np.ndarray:
+    """Return a picture of an input of any kind: grey, float, 16 bit, normalised.
+
+    Args:
+        inputs: (C, H, W), BGR if C is 3. Of another C the mean is shown, in grey.
+
+    Returns:
+        (H, W, 3) RGB uint8. Values in [0, 1] are stretched to [0, 255], and so is what exceeds
+        [0, 255].
+    """
+    values = np.moveaxis(inputs.cpu().numpy(), 0, -1)
+    if values.shape[-1] == 3:
+        values = values[..., ::-1]
+    else:
+        values = np.repeat(values.mean(axis=-1, keepdims=True), 3, axis=-1)
+    if inputs.dtype == torch.uint8:
+        return values.astype(np.uint8)
+    values = np.nan_to_num(values.astype(np.float64))
+    low, high = values.min(), values.max()
+    if low < 0 or high > 255:
+        values = (values - low) * (255 / (high - low))
+    elif high <= 1:
+        values = 255 * values
+    return values.round().astype(np.uint8)
+
+
 def sample_panels(painter: SGLocalVisualizer, inputs, sample, instance) -> dict[str, np.ndarray]:
     """Title -> picture of one sample, all ``HEIGHT`` pixels high."""
-    image = inputs.permute(1, 2, 0).cpu().numpy()[..., ::-1]
+    image = displayable(inputs)
     zoom = HEIGHT / image.shape[0]
     size = (round(zoom * image.shape[1]), HEIGHT)
     image = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)

@@ -12,8 +12,8 @@ from mmengine.runner import Runner, set_random_seed
 from mmengine.structures import PixelData
 from mmpose.structures import PoseDataSample
 
-from sgpose.visualization import SGLocalVisualizer, TrainingPicturesHook
-from sgpose.visualization.training_pictures_hook import HEIGHT, sample_panels
+from sgpose.visualization import SGLocalVisualizer, TrainingPicturesHook, training_pictures_hook
+from sgpose.visualization.training_pictures_hook import HEIGHT, displayable, sample_panels
 
 TOY = Path(__file__).parents[2] / "configs/sg_hrnet/toy"
 GUIDED = TOY / "td-hm_sghrnet-w16_1xb16-25e_toy-128x96.py"
@@ -32,13 +32,17 @@ class Mode(Hook):
         self.training.append(all(module.training for module in runner.model.modules()))
 
 
-def train(root, config=GUIDED, epochs=4, backends=("LocalVisBackend",), hook=None) -> Runner:
+def train(
+    root, config=GUIDED, epochs=4, backends=("LocalVisBackend",), hook=None, change=None
+) -> Runner:
     root.mkdir()
     cfg = tiny_run(config, root)
     cfg.train_cfg.update(max_epochs=epochs, val_interval=epochs)
     cfg.default_hooks.logger.interval = 1
     cfg.visualizer.vis_backends = [dict(type=name) for name in backends]
     cfg.visualizer.name = root.name
+    if change:
+        change(cfg)
     if hook:
         cfg.default_hooks.pictures = dict(type="TrainingPicturesHook", **hook)
     set_random_seed(0)
@@ -128,6 +132,71 @@ def test_panels_show_the_mask_the_guides_and_the_pose():
     assert (y, x) == (12 * 12, 3 * 12)
     assert np.ptp(panels["guide 1"].astype(int).sum(-1)) == 0
     assert panels["predicted pose"][150, 30].tolist() == [255, 0, 0]
+
+
+BGR = np.random.default_rng(0).integers(0, 256, (3, 4, 5), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    "inputs, scale",
+    [
+        (torch.from_numpy(BGR), 1),
+        (torch.from_numpy(BGR).float(), 1),
+        (torch.from_numpy(BGR).float() / 255, 1),
+        (257 * torch.from_numpy(BGR).int(), 1),  # 16 bit
+        (torch.from_numpy(BGR).double() - 100, 1),
+    ],
+    ids=["uint8", "float", "unit", "16 bit", "normalised"],
+)
+def test_inputs_of_any_kind_become_a_picture(inputs, scale):
+    picture = displayable(inputs)
+    assert picture.dtype == np.uint8 and picture.shape == (4, 5, 3)
+    expected = np.moveaxis(BGR, 0, -1)[..., ::-1].astype(float)
+    stretched = (expected - expected.min()) * 255 / np.ptp(expected)
+    error = min(np.abs(picture - expected).max(), np.abs(picture - stretched).max())
+    assert error <= 1
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_a_grey_input_is_a_grey_picture(dtype):
+    picture = displayable(torch.from_numpy(BGR[:1]).to(dtype))
+    for channel in range(3):
+        np.testing.assert_array_equal(picture[..., channel], BGR[0])
+    assert displayable(torch.zeros(5, 4, 4)).shape == (4, 4, 3)
+
+
+@pytest.mark.parametrize("kind", ["grey", "float32"])
+def test_trainings_on_other_pictures_have_pictures_too(tmp_path, kind):
+    def change(cfg):
+        load = cfg.train_dataloader.dataset.pipeline[0]
+        if kind == "float32":
+            load.to_float32 = True
+            return
+        load.color_type = "grayscale"
+        cfg.model.data_preprocessor.update(mean=[127.0], std=[64.0], bgr_to_rgb=False)
+        cfg.model.backbone.in_channels = 1
+        cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
+        cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
+
+    train(tmp_path / "run", epochs=1, hook=dict(interval=1), change=change)
+    assert [f.name for f in (tmp_path / "run").rglob("train_pictures*")] == ["train_pictures_1.png"]
+
+
+def test_what_cannot_be_drawn_is_said_once_and_changes_nothing(tmp_path, monkeypatch):
+    without = train(tmp_path / "without")
+    messages = []
+    monkeypatch.setattr(
+        training_pictures_hook, "print_log", lambda text, **kw: messages.append(text)
+    )
+
+    def fail(*args):
+        raise ValueError("no such picture")
+
+    monkeypatch.setattr(training_pictures_hook, "sample_panels", fail)
+    watched = train(tmp_path / "with", hook=dict(interval=1))
+    assert len(messages) == 1 and "ValueError: no such picture" in messages[0]
+    for name, value in without.model.state_dict().items():
+        assert torch.equal(value, watched.model.state_dict()[name]), name
 
 
 @pytest.mark.parametrize("arguments", [dict(interval=0), dict(num_samples=0)])
