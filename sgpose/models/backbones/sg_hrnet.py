@@ -153,7 +153,7 @@ class SGHRNet(HRNet):
         return getattr(self, f"stage{place}")[-1].in_channels
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
-        check_loaded_weights(self, state_dict, prefix)
+        check_loaded_weights(self, state_dict, prefix, unexpected=args[3])
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def train(self, mode: bool = True) -> SGHRNet:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mmengine.logging import print_log
 from torch import Tensor, nn
@@ -10,7 +10,9 @@ from torch import Tensor, nn
 NEW = "guides."
 
 
-def check_loaded_weights(backbone: nn.Module, weights: Mapping[str, Tensor], prefix: str) -> None:
+def check_loaded_weights(
+    backbone: nn.Module, weights: Mapping[str, Tensor], prefix: str, unexpected: Sequence[str]
+) -> None:
     """Refuse weights that would leave a guided backbone as random as it was.
 
     MMEngine loads what fits and reports the rest in one warning; weights of another width or
@@ -18,19 +20,24 @@ def check_loaded_weights(backbone: nn.Module, weights: Mapping[str, Tensor], pre
 
     Args:
         backbone: The guided backbone, which holds its guides as ``guides``.
-        weights: What is about to be loaded.
+        weights: What is about to be loaded into the backbone.
         prefix: What stands before the backbone's keys in ``weights``.
+        unexpected: Keys of the checkpoint that belong to no part of the network.
 
     Raises:
-        ValueError: If none of the backbone's weights is there, or one of another shape.
+        ValueError: If none of the backbone's weights is there though the checkpoint is not just
+            another part of the network, or one of another shape.
     """
+    if not weights and not unexpected:  # the head's alone, say
+        return
     own = {k: v.shape for k, v in backbone.state_dict().items() if not k.startswith(NEW)}
     given = {k[len(prefix) :]: v.shape for k, v in weights.items() if k.startswith(prefix)}
     common = [k for k in own if k in given]
     name = type(backbone).__name__
     if not common:
+        count = len({*weights, *unexpected})
         raise ValueError(
-            f"the checkpoint holds no weights of {name}: none of its {len(weights)} keys is "
+            f"the checkpoint holds no weights of {name}: none of its {count} keys is "
             f"'{prefix}{next(iter(own))}' or the like. Bare HRNet weights (ImageNet) belong into "
             "model.backbone.init_cfg = dict(type='Pretrained', checkpoint=...), with "
             "prefix='backbone.' where the file holds a whole pose estimator; one to go on from "
