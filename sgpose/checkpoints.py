@@ -33,11 +33,11 @@ def allow_checkpoints_of_mmengine() -> None:
     """
     if digit_version(torch.__version__) < digit_version("2.6"):
         return
-    torch.serialization.add_safe_globals(safe_globals())
+    # by name: neither it nor a weights_only of None is known to the types of older PyTorch
+    getattr(torch.serialization, "add_safe_globals")(safe_globals())  # noqa: B009
     # torch.hub, which loads what MMEngine downloads, would trust every file by default
-    mmengine.runner.checkpoint.load_url = partial(
-        torch.hub.load_state_dict_from_url, weights_only=None
-    )
+    load_url: Callable = torch.hub.load_state_dict_from_url
+    mmengine.runner.checkpoint.load_url = partial(load_url, weights_only=None)
     CheckpointLoader.register_scheme("", _refusing(load_from_local), force=True)
     CheckpointLoader.register_scheme(["http://", "https://"], _refusing(load_from_http), force=True)
 
@@ -62,7 +62,7 @@ def safe_globals() -> list[tuple[Callable, str]]:
             (scalar, f"{core}.multiarray.scalar"),
         ]
     # Pickle sets the state of instances of these, but cannot call them: its names hold no newline.
-    classes = {np.ndarray, *(type(np.dtype(code)) for code in NUMBERS)}
+    classes: set[type] = {np.ndarray, *(type(np.dtype(code)) for code in NUMBERS)}
     return named + [(cls, f"{cls.__name__}\n") for cls in classes]
 
 

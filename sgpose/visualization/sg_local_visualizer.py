@@ -70,7 +70,8 @@ class SGLocalVisualizer(PoseLocalVisualizer):
             return super().add_datasample(name, image, data_sample, **draw, **output)
 
         # MMPose's method draws and hands over in one go: nothing may leave before the maps are in
-        backends, self._vis_backends = self._vis_backends, {}
+        backends: dict = vars(self)["_vis_backends"]
+        self._vis_backends = {}
         try:
             drawn = super().add_datasample(name, image, data_sample, **draw)
         finally:
@@ -111,7 +112,7 @@ def guide_panels(image: np.ndarray, instances: InstanceData) -> list[np.ndarray]
         instances.guide_maps,
         instances.guide_input_center,
         instances.guide_input_scale,
-        image.shape[:2],
+        (image.shape[0], image.shape[1]),
     )
     return [
         label(paint_map(image, values, inside), f"guide {number}/{len(maps)}")

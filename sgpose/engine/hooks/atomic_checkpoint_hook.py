@@ -168,8 +168,8 @@ def mend_last_checkpoint(work_dir: str) -> None:
 def _identity(folder: str | None) -> int | None:
     """Return a number by which a folder is known, also when it was moved, or None."""
     try:
-        return os.stat(folder).st_ino
-    except (OSError, TypeError):
+        return None if folder is None else os.stat(folder).st_ino
+    except OSError:
         return None
 
 

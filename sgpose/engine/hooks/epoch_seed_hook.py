@@ -57,7 +57,7 @@ class EpochSeedHook(Hook):
             )
         loader = runner.train_dataloader
         for sampler in (loader.sampler, getattr(loader.batch_sampler, "sampler", None)):
-            if hasattr(sampler, "seed"):
+            if sampler is not None and hasattr(sampler, "seed"):
                 sampler.seed = runner.seed
 
     def before_train_epoch(self, runner) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmpose.registry import MODELS
@@ -46,13 +47,13 @@ class GuidedOutputs(nn.Module):
 
 
 @functools.cache
-def guided_class(backbone: type[nn.Module]) -> type[nn.Module]:
+def guided_class(backbone: type) -> type:
     """Return the class of such backbones with guided outputs."""
     return type(f"Guided{backbone.__name__}", (GuidedOutputs, backbone), {})
 
 
-def _empty(backbone: type[nn.Module]) -> nn.Module:
-    cls = guided_class(backbone)
+def _empty(backbone: type) -> nn.Module:
+    cls: Any = guided_class(backbone)
     return cls.__new__(cls)
 
 
@@ -117,7 +118,8 @@ def SGBackbone(
         init_bias=guide_init_bias,
         detach=detach_guide,
     )
-    plain.__class__ = guided_class(type(plain))
+    cls: type = type(plain)
+    plain.__class__ = guided_class(cls)
     accept_wrapped_keys(plain, "backbone")
     return plain
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -49,12 +50,26 @@ def attention_maps(feats: GuidedFeatures) -> Tensor:
 
     Of a guide with several maps it is their maximum.
     """
-    size = max((x.shape[-2:] for x in feats.segmentation_logits), key=lambda s: s[0] * s[1])
+    sizes = [(x.shape[-2], x.shape[-1]) for x in feats.segmentation_logits]
+    size = max(sizes, key=lambda s: s[0] * s[1])
     maps = [resize_logits(x, size).sigmoid() for x in feats.segmentation_logits]
     return torch.cat([x.amax(dim=1, keepdim=True) for x in maps], dim=1)
 
 
-class SegmentationGuidedHeadMixin:
+if TYPE_CHECKING:
+
+    class _Head(nn.Module):
+        """What a head has: the mix-in calls it by ``super()``."""
+
+        def loss(self, feats, batch_data_samples: list, train_cfg: dict) -> dict: ...
+
+        def predict(self, feats, batch_data_samples: list, test_cfg: dict): ...
+
+else:
+    _Head = object
+
+
+class SegmentationGuidedHeadMixin(_Head):
     """Add the segmentation loss to a head: ``class MyHead(SegmentationGuidedHeadMixin, Head)``.
 
     In training the head's own losses and the segmentation loss of the features' guides are
@@ -113,14 +128,17 @@ class SegmentationGuidedHeadMixin:
                 "to guide. Set segmentation_loss=None to predict with it"
             )
         super().__init__(*args, **kwargs)
+        self.segmentation_loss: nn.Module | None = None
+        self.loss_weighting: Any = None  # a module with one more method
         if segmentation_loss is not None:
             segmentation_loss = dict(dict(type="SegmentationLoss"), **segmentation_loss)
             if segmentation_loss.get("loss_weight") == "auto" and self._is_likelihood():
                 segmentation_loss["loss_weight"] = LOSS_WEIGHT
+            self.segmentation_loss = MODELS.build(segmentation_loss)
         if loss_weighting is not None:
-            loss_weighting = dict(dict(type="DynamicWeightAverage"), **loss_weighting)
-        self.segmentation_loss = segmentation_loss and MODELS.build(segmentation_loss)
-        self.loss_weighting = loss_weighting and MODELS.build(loss_weighting)
+            self.loss_weighting = MODELS.build(
+                dict(dict(type="DynamicWeightAverage"), **loss_weighting)
+            )
 
     def _is_likelihood(self) -> bool:
         """Whether the head's loss crosses zero; if so it is said what 'auto' means then."""
@@ -140,7 +158,7 @@ class SegmentationGuidedHeadMixin:
         Raises:
             ValueError: If the head is built for feature maps of another size (SimCC, RTMPose).
         """
-        needed = getattr(self, "in_featuremap_size", None)
+        needed: tuple[int, int] | None = getattr(self, "in_featuremap_size", None)
         if needed is not None and (given := tuple(feats[-1].shape[:1:-1])) != tuple(needed):
             raise ValueError(
                 f"{type(self).__name__} is built for feature maps of (width, height) "
@@ -163,10 +181,11 @@ class SegmentationGuidedHeadMixin:
             getattr(feats, "segmentation_logits", ())  # seen, and left alone
             return losses
         target = _segmentation_target(batch_data_samples)
-        logits = [resize_logits(x, target.shape[-2:]) for x in _segmentation_logits(feats)]
+        height, width = target.shape[-2:]
+        logits = [resize_logits(x, (height, width)) for x in _segmentation_logits(feats)]
         segmentation = self.segmentation_loss(logits, target)
         names = [name for name in losses if "loss" in name]
-        keypoint = sum(_total(losses[name]) for name in names)
+        keypoint = torch.stack([_total(losses[name]) for name in names]).sum()
         auto = getattr(self.segmentation_loss, "auto_weight", None)
         # the weighting compares each loss with itself: it must not see the factor settle
         scale = 1.0 if auto is None else auto(keypoint, segmentation)
@@ -275,7 +294,7 @@ def _segmentation_target(batch_data_samples: list) -> Tensor:
 
 def _total(loss: Tensor | list[Tensor]) -> Tensor:
     """Reduce a loss as MMEngine's ``parse_losses`` does."""
-    return loss.mean() if isinstance(loss, Tensor) else sum(x.mean() for x in loss)
+    return torch.stack([x.mean() for x in ([loss] if isinstance(loss, Tensor) else loss)]).sum()
 
 
 def _scale(loss: Tensor | list[Tensor], weight: Tensor) -> Tensor | list[Tensor]:

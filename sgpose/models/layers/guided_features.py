@@ -29,6 +29,7 @@ class GuidedFeatures(tuple):
         (1, torch.Size([1, 1, 4, 3]))
     """
 
+    _logits: tuple[Tensor, ...]
     _unread: ClassVar[int] = 0  # of these with gradients, one after the other
 
     def __new__(

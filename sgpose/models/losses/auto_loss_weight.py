@@ -32,6 +32,11 @@ class AutoLossWeight(TrainingState):
         steps: Number of training steps in which the weight is found, >= 1. Defaults to 50.
     """
 
+    log_ratio: Tensor
+    num_compared: Tensor
+    num_negative: Tensor
+    num_steps: Tensor
+
     def __init__(self, otherwise: float, steps: int = 50) -> None:
         super().__init__()
         self.otherwise = otherwise

@@ -62,6 +62,12 @@ class DynamicWeightAverage(TrainingState):
             or the interval is not a positive integer.
     """
 
+    history: Tensor
+    running_sum: Tensor
+    num_steps: Tensor
+    num_intervals: Tensor
+    num_negative: Tensor
+
     def __init__(
         self,
         tasks: Sequence[str] = ("keypoint", "segmentation"),

@@ -60,4 +60,4 @@ class SegmentationLoss(nn.Module):
             )
         losses = [F.binary_cross_entropy_with_logits(x.float(), target.float()) for x in logits]
         loss = torch.stack(losses).mean()
-        return loss if self.auto_weight is not None else self.loss_weight * loss
+        return loss if isinstance(self.loss_weight, str) else self.loss_weight * loss
