@@ -11,6 +11,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from .plots import better
+
 #: Panel -> names of its curves among the training scalars; a name that ends in * is a prefix.
 TRAINING_PANELS = {
     "loss, as minimised": ("loss*",),
@@ -145,15 +147,23 @@ def plot_runs(
                 label = key if len(runs) == 1 else name if len(keys) == 1 else f"{name} {key}"
                 marker = "o" if kind == "validation" else None
                 axis.plot(x, y, style, color=colour, label=label, marker=marker, ms=4, lw=1.5)
-        axis.set_title(title, fontsize=11)
+        axis.set_title(f"{title}{_better(title)}", fontsize=11)
         axis.set_xlabel(units.copy().pop())
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=8)
+        # below the curves, never over them
+        axis.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
         if kind == "training" and "loss" in title:
             axis.set_yscale("log")
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
     return figure
+
+
+def _better(title: str) -> str:
+    """Say which way a panel's values go, where they go one way."""
+    if "loss" in title or "(validation)" in title or "accuracy" in title:
+        return f", {better(title)}"
+    return ""
 
 
 def _curves(records: dict[int, dict], length: float) -> dict[str, tuple[list, list]]:

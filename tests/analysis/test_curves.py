@@ -70,13 +70,24 @@ def test_a_resumed_run_is_one_curve(run):
 def test_panels_hold_the_logged_values(run):
     drawn = lines(plot_runs(dict(one=read_run(run)), ["coco/AR"]))
     assert set(drawn) == {
-        "loss, as minimised",
+        "loss, as minimised, lower is better",
         "weight (DWA)",
         "learning rate",
-        "coco/AR (validation)",
+        "coco/AR (validation), higher is better",
     }
-    assert drawn["coco/AR (validation)"] == {"coco/AR": [[1, 0.3], [2, 0.4], [3, 0.5]]}
+    reached = drawn["coco/AR (validation), higher is better"]
+    assert reached == {"coco/AR": [[1, 0.3], [2, 0.4], [3, 0.5]]}
+        "coco/AR": [[1, 0.3], [2, 0.4], [3, 0.5]]
+    }
     assert drawn["weight (DWA)"]["weight_seg"][-1] == [3, 0.5]
+
+
+def test_no_legend_lies_over_its_curves(run):
+    figure = plot_runs(dict(one=read_run(run)))
+    figure.canvas.draw()
+    for axis in (axis for axis in figure.axes if axis.lines):
+        legend = axis.get_legend().get_window_extent()
+        assert legend.y1 < axis.get_window_extent().y0
 
 
 def test_several_runs_share_a_panel(run, tmp_path):
@@ -84,7 +95,10 @@ def test_several_runs_share_a_panel(run, tmp_path):
     runs = dict(one=read_run(run), two=read_run(tmp_path / "other"))
     drawn = lines(plot_runs(runs, training=False))
     assert drawn == {
-        "coco/AP (validation)": {"one": [[1, 0.1], [2, 0.2], [3, 0.6]], "two": [[2, 0.9]]}
+        "coco/AP (validation), higher is better": {
+            "one": [[1, 0.1], [2, 0.2], [3, 0.6]],
+            "two": [[2, 0.9]],
+        }
     }
 
 

@@ -74,7 +74,11 @@ def losses(cfg: Config, batch: dict) -> dict:
 
 def test_the_papers_arm_of_the_confirmation_is_the_papers_form(monkeypatch):
     monkeypatch.chdir(ROOT)
-    (arm,) = (a for a in read_study("projects/study/confirmation.yml").arms if a.name == "paper")
+    (arm,) = (
+        a
+        for a in read_study("projects/study/confirmation.yml").arms
+        if a.name == "gated, lambda 0.002"
+    )
     arm = load_config(arm.config, arm.options)
     paper = Config.fromfile("projects/study/configs/td-hm_sghrnet-w16_study-12e_lspet-128x96.py")
     batch = training_batch(paper, 2)

@@ -3,13 +3,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from ..plots import Row, better, curves_plot, forest_plot
 from .arms import Study
+from .run import load_config
 from .runs import has_test
 from .statistics import PairedDifference, epochs_to_reach, paired_difference
 
@@ -47,10 +46,10 @@ def write_report(
         "Metrics in points: of what is a fraction, per cent. Differences are paired by "
         "seed with the first row; in brackets their 95 % confidence interval (Student).",
         summary_table(runs, baseline),
-        _picture(_plot_differences(runs, baseline), out / "differences.png", "paired differences"),
+        _picture(_plot_differences(runs, study), out / "differences.png", "paired differences"),
         further_tests_table(runs, baseline, study),
         "## Learning curves",
-        _picture(_plot_curves(runs, metric), out / "curves.png", f"{metric} by epoch"),
+        _picture(_plot_curves(runs, study), out / "curves.png", f"{metric} by epoch"),
         half_time_table(runs, baseline),
         "## By keypoint",
         keypoint_table(runs, baseline),
@@ -64,7 +63,7 @@ def write_report(
 
 def summary_table(runs: dict[str, dict[int, dict]], baseline: str) -> str:
     """Return a Markdown table: mean, spread over seeds and paired difference of each arm."""
-    rows = [["arm", "seeds", "mean", "sd", "difference", "parameters", "minutes"]]
+    rows = [["setting", "seeds", "mean", "sd", "difference", "parameters", "minutes"]]
     for name, seeds in runs.items():
         values = scale(runs) * np.array([run["value"] for run in seeds.values()])
         rows.append(
@@ -85,7 +84,7 @@ def further_tests_table(runs: dict[str, dict[int, dict]], baseline: str, study: 
     """Return a Markdown table of the further tests: means, and paired differences behind them."""
     if not study.tests:
         return ""
-    rows = [["arm", *study.tests], *([name] for name in runs)]
+    rows = [["setting", *study.tests], *([name] for name in runs)]
     for test in study.tests:
         key = f"{test}/{study.metric}"
         tested = {
@@ -121,8 +120,10 @@ def keypoint_table(runs: dict[str, dict[int, dict]], baseline: str) -> str:
 
 
 def half_time_table(runs: dict[str, dict[int, dict]], baseline: str) -> str:
-    """Return a Markdown table: epochs that one arm needs for what the other has at half time."""
-    rows = [["arm", "it needs for the baseline's half-time value", "the baseline needs for its"]]
+    """Return a Markdown table: epochs to what the other has at half time."""
+    rows = [
+        ["setting", "it needs for the baseline's half-time value", "the baseline needs for its"]
+    ]
     reference = mean_curve(runs[baseline])
     for name, seeds in runs.items():
         curve = mean_curve(seeds)
@@ -144,7 +145,7 @@ def errors_table(runs: dict[str, dict[int, dict]]) -> str:
     types = [key for key in first["metrics"] if key.startswith(ERRORS)]
     if not types:
         return ""
-    rows = [["arm", *(key[len(ERRORS) :] for key in types)]]
+    rows = [["setting", *(key[len(ERRORS) :] for key in types)]]
     for name, seeds in runs.items():
         shares = [
             np.mean([run["metrics"].get(key, np.nan) for run in seeds.values()]) for key in types
@@ -226,35 +227,31 @@ def _picture(figure: plt.Figure, path: Path, text: str) -> str:
     return f"![{text}]({path.name})"
 
 
-def _plot_differences(runs: dict[str, dict[int, dict]], baseline: str) -> plt.Figure:
-    names = [name for name in runs if name != baseline]
-    figure, axes = plt.subplots(figsize=(7, 0.45 * len(names) + 1.2))
-    for row, name in enumerate(names):
-        found = difference(runs[name], runs[baseline], scale(runs))
-        if found is None:
-            continue
-        reach = [[found.mean - found.low], [found.high - found.mean]]
-        axes.barh(row, found.mean, xerr=None if found.pairs == 1 else reach, capsize=4)
-    axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
-    axes.set_xlabel(
-        f"points above {baseline}, with 95 % interval where there are two seeds or more"
-    )
-    return figure
+def _plot_differences(runs: dict[str, dict[int, dict]], study: Study) -> plt.Figure:
+    baseline = study.arms[0].name
+    rows = []
+    for name, seeds in runs.items():
+        found = difference(seeds, runs[baseline], scale(runs))
+        if name != baseline and found is not None:
+            rows.append(Row(name, sorted(set(seeds) & set(runs[baseline])), found))
+    heading = f"{study.metric} on {_data_set(study)}"
+    title = f"Difference to {baseline} ({better(study.metric)})"
+    axis = "points, paired by seed, with 95 % intervals; hollow: one seed"
+    return forest_plot({heading: rows}, title, axis)
 
 
-def _plot_curves(runs: dict[str, dict[int, dict]], metric: str) -> plt.Figure:
-    figure, axes = plt.subplots(figsize=(8, 5))
-    for index, (name, seeds) in enumerate(runs.items()):
-        color = f"C{index % 10}"
-        style = ("-", "--", ":")[index // 10 % 3]
-        for run in seeds.values():
-            if run["curve"]:
-                axes.plot(*np.array(run["curve"]).T, color=color, alpha=0.25, linewidth=0.8)
-        if curve := mean_curve(seeds):
-            axes.plot(*np.array(curve).T, color=color, linestyle=style, label=name)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel(metric)
-    axes.legend(fontsize="small")
-    return figure
+def _plot_curves(runs: dict[str, dict[int, dict]], study: Study) -> plt.Figure:
+    curves = {
+        name: (mean_curve(seeds), [run["curve"] for run in seeds.values() if run["curve"]])
+        for name, seeds in runs.items()
+    }
+    title = f"{study.metric} on {_data_set(study)}, validation ({better(study.metric)})"
+    return curves_plot(curves, title, study.metric)
+
+
+def _data_set(study: Study) -> str:
+    """Name the data set that the baseline is tested on."""
+    arm = study.arms[0]
+    dataset = load_config(arm.config, arm.options).test_dataloader.dataset
+    place = dataset.get("ann_file") or dataset.get("data_root") or ""
+    return f"{dataset.type.removesuffix('Dataset')} ({Path(place).name})" if place else dataset.type

@@ -101,7 +101,7 @@ def test_errors_by_type(runs):
     for run in (run for seeds in runs.values() for run in seeds.values()):
         run["metrics"].update({"errors/correct": run["value"], "errors/limb": 1 - run["value"]})
     assert errors_table(runs).splitlines() == [
-        "| arm | correct | limb |",
+        "| setting | correct | limb |",
         "| --- | --- | --- |",
         "| plain | 71.0 | 29.0 |",
         "| guided | 81.7 | 18.3 |",
@@ -133,7 +133,8 @@ def test_per_cent_stay_per_cent_and_no_curve_is_no_row(runs):
 
 
 def test_report_of_what_is_done(tmp_path, runs):
-    study = Study((Arm("plain", "a.py"), Arm("guided", "b.py"), Arm("not yet run", "c.py")), "PCK")
+    arms = (Arm("plain", str(TOY)), Arm("guided", "b.py"), Arm("not yet run", "c.py"))
+    study = Study(arms, "PCK")
     path = write_report(study, {**runs, "not yet run": {}}, tmp_path, "the command")
     text = path.read_text()
     assert "`the command`" in text and "+2.00 [-10.71, +14.71]" in text
