@@ -77,8 +77,6 @@ def test_panels_hold_the_logged_values(run):
     }
     reached = drawn["coco/AR (validation), higher is better"]
     assert reached == {"coco/AR": [[1, 0.3], [2, 0.4], [3, 0.5]]}
-        "coco/AR": [[1, 0.3], [2, 0.4], [3, 0.5]]
-    }
     assert drawn["weight (DWA)"]["weight_seg"][-1] == [3, 0.5]
 
 
