@@ -98,6 +98,7 @@ setup(
         "docs": ["furo", "myst-parser", "sphinx", "sphinx-copybutton"],
         "page": [*RUNTIME, "pillow", "starlette", "uvicorn"],
         "tests": ["hypothesis", "pytest"],
+        "video": [*RUNTIME, "rtmlib", "tqdm"],
         "vit": ["mmpretrain"],
     },
     cmdclass={"build_py": BuildPy, "develop": Develop},

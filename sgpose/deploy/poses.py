@@ -35,3 +35,13 @@ class Poses:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return iter((self.keypoints, self.scores))
+
+    def instances(self) -> list[dict]:
+        """Return the persons as MMPose writes them to JSON, each a dict of plain lists."""
+        found = [
+            dict(keypoints=keypoints, keypoint_scores=scores)
+            for keypoints, scores in zip(self.keypoints.tolist(), self.scores.tolist())
+        ]
+        for person, box in zip(found, [] if self.boxes is None else self.boxes.tolist()):
+            person["bbox"] = [box]
+        return found
