@@ -152,7 +152,7 @@ def _other_mmcv(installed: Mapping[str, str | None]) -> str | None:
 
 
 def _no_mmdet(installed: Mapping[str, str | None]) -> str | None:
-    mmpose = installed["mmpose"]
+    mmpose = str(installed["mmpose"])
     if installed.get("mmdet") or mmpose == UNKNOWN or _numbers(mmpose) < (1, 3):
         return None
     return (

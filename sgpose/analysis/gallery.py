@@ -282,7 +282,7 @@ def gallery(
     if score == "oks":
         check_sigmas(metainfo)
     cache = out / "cache"
-    predicted = []
+    predicted: list[Predicted] = []
     for cfg, checkpoint, name in models:
         samples = kept_predictions(cfg, checkpoint, cache)
         keys = [(s["img_path"], s.get("id")) for s in samples]

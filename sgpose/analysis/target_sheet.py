@@ -7,6 +7,7 @@ import copy
 import os
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -128,8 +129,8 @@ def target_maps(sample, encoder) -> dict[str, np.ndarray]:
         (H, W), the segmentation target. What the codec does not make is missing.
     """
     maps = {}
-    fields = sample.gt_fields if "gt_fields" in sample else {}
-    labels = sample.gt_instance_labels if "gt_instance_labels" in sample else {}
+    fields: Any = sample.gt_fields if "gt_fields" in sample else {}
+    labels: Any = sample.gt_instance_labels if "gt_instance_labels" in sample else {}
     codec = getattr(encoder, "codec", encoder)
     if "heatmaps" in fields:
         heatmaps = _first(fields.heatmaps)
@@ -268,8 +269,15 @@ def _letters(
             continue
         taken.append(point)
         place = tuple(point + (0.35 * size, -0.1 * size))
-        style = dict(font=font(size, True), fill=COLOURS[side])
-        draw.text(place, side, anchor="lb", stroke_width=2, stroke_fill=(0, 0, 0), **style)
+        draw.text(
+            place,
+            side,
+            fill=COLOURS[side],
+            font=font(size, True),
+            anchor="lb",
+            stroke_width=2,
+            stroke_fill=(0, 0, 0),
+        )
     return np.asarray(canvas)
 
 

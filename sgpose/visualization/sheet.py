@@ -112,9 +112,10 @@ def contact_sheet(
         for j, cell in enumerate(row):
             if cell:
                 sheet.paste(Image.fromarray(cell.image), (xs[j], ys[i]))
-                caption = _cut(cell.caption, text, width)
                 below = (xs[j] + width / 2, ys[i] + height + 1)
-                draw.text(below, caption, font=font(text), fill=INK, anchor="ma")
+                draw.text(
+                    below, _cut(cell.caption, text, width), font=font(text), fill=INK, anchor="ma"
+                )
     return np.asarray(sheet), places
 
 

@@ -146,7 +146,8 @@ def _execute(run: Run, study: Study, threads: int, report: Callable[[str], None]
     )
     job_file = run.work_dir / "job.json"
     job_file.write_text(json.dumps(job), encoding="utf-8")
-    log, tail = run.work_dir / LOG, deque(maxlen=TAIL_LINES)
+    log = run.work_dir / LOG
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
     process = subprocess.Popen(
         [sys.executable, "-m", "sgpose.analysis.comparison.run", str(job_file)],
         env={"OMP_NUM_THREADS": str(threads), **os.environ},
@@ -155,6 +156,7 @@ def _execute(run: Run, study: Study, threads: int, report: Callable[[str], None]
         text=True,
         errors="replace",
     )
+    assert process.stdout is not None  # it is a pipe
     with log.open("a", encoding="utf-8") as file:
         for line in process.stdout:
             file.write(line)

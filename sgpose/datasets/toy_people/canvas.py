@@ -53,7 +53,7 @@ class Canvas:
         cv2.fillConvexPoly(self.image, polygon, colour, cv2.LINE_AA, 4)
         if outline:
             cv2.polylines(self.image, [polygon], True, shade(colour, 0.55), 1, cv2.LINE_AA, 4)
-        cv2.fillConvexPoly(self.labels, polygon, label, cv2.LINE_8, 4)
+        cv2.fillConvexPoly(self.labels, polygon, (label,), cv2.LINE_8, 4)
 
 
 def _bgr(hue: float, saturation: float, value: float) -> tuple[int, int, int]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -165,7 +166,7 @@ def random_person(rng: np.random.Generator) -> Person:
         body[f"{name}_wrist"] = elbow + 0.9 * arm * forearm
         body[f"{name}_hand"] = body[f"{name}_wrist"] + 0.035 * forearm
     points = {name: turn @ point for name, point in body.items()}
-    face = {"nose": (0, 0.12, 0.99)}
+    face = {"nose": (0.0, 0.12, 0.99)}
     for name, side in _SIDES:
         face[f"{name}_eye"] = (0.38 * side, -0.12, 0.9)
         face[f"{name}_ear"] = (1.0 * side, 0.02, -0.05)
@@ -204,7 +205,10 @@ def draw_person(canvas: Canvas, person: Person, scale: float, origin: np.ndarray
     """
     at = {name: point[:2] * scale + origin for name, point in person.points.items()}
     size = scale * person.bulk
-    parts = [(0.0, _draw_torso, (size,)), (0.01, _draw_head, (scale,))]
+    parts: list[tuple[float, Callable, tuple]] = [
+        (0.0, _draw_torso, (size,)),
+        (0.01, _draw_head, (scale,)),
+    ]
     for side, _ in _SIDES:
         for limb, joints, bias in (
             ("arm", ("shoulder", "elbow", "wrist"), 0.02),

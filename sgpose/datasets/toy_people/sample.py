@@ -68,8 +68,8 @@ def _draw_background(
     ends = corners[[[0, 0], [1, 1]] if rng.random() < 0.5 else [[0, 1], [0, 1]]]
     blotches = rng.uniform(-1, 1, (7, 6, 3)).astype(np.float32) * 110 * clutter
     smooth = cv2.resize(ends, (width, height), interpolation=cv2.INTER_LINEAR)
-    smooth += cv2.resize(blotches, (width, height), interpolation=cv2.INTER_LINEAR)
-    image[:] = np.clip(smooth, 0, 255)
+    spots = cv2.resize(blotches, (width, height), interpolation=cv2.INTER_LINEAR)
+    image[:] = np.clip(cv2.add(smooth, spots), 0, 255)
 
     rng = _rng(seed, index, _SHAPES)
     for _ in range(round(14 * clutter)):
