@@ -459,6 +459,24 @@ def test_a_likelihood_has_a_number_and_says_so(monkeypatch):
     assert len(messages) == 1
 
 
+def test_a_likelihood_trains_and_predicts():
+    head, batch = coordinates_head(SGRLEHead), with_coordinates(samples())
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.02)
+    found = []
+    for _ in range(150):
+        losses = head.loss(pooled(guided_features()), batch)
+        optimizer.zero_grad()
+        (losses["loss_kpt"] + losses["loss_seg"]).backward()
+        optimizer.step()
+        found.append((float(losses["raw_kpt"]), float(losses["weight_kpt"])))
+    negative = [i for i, (loss, _) in enumerate(found) if loss < 0]
+    assert negative and found[0][0] > 0, "it crosses zero"
+    # the mask's loss stays, so both rates are 1 from there on
+    assert all(w == pytest.approx(1) for _, w in found[negative[0] + 1 :])
+    (first, _) = head.eval().predict(pooled(guided_features()), batch, dict(output_heatmaps=True))
+    assert first.guide_maps.shape == (1, 3, 16, 12)
+
+
 def test_a_weight_of_nothing_leaves_the_keypoint_loss_alone():
     head = build(segmentation_loss=dict(loss_weight=0.0))
     for seed in range(4):
