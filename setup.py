@@ -18,6 +18,7 @@ from setuptools.command.build_py import build_py
 from setuptools.command.develop import develop
 
 ROOT = Path(__file__).resolve().parent
+EXAMPLE = "docs/images/000000000785.jpg"  # of the page; CC BY 2.0, see the page
 RUNTIME = ["loky", "numpy", "onnxruntime", "opencv-python"]
 MIM_RESOURCES = ("configs", "tools", "model-index.yml")
 
@@ -65,6 +66,7 @@ class BuildPy(build_py):
         remove(package)
         super().run()
         copy_resources(package)
+        shutil.copy2(ROOT / EXAMPLE, package / "page/static/example.jpg")
 
 
 class Develop(develop):

@@ -19,6 +19,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="a model to offer, the first is the default; may be repeated. The second form needs "
         "MMPose. Left out: the models that come with sgpose",
     )
+    parser.add_argument(
+        "--detector",
+        help="what finds people, as of `python -m sgpose.deploy run`: FILE.onnx (YOLOX), rtmlib, "
+        'mmdet:NAME (pip install "sgpose[video]")',
+    )
     parser.add_argument("--port", type=int, default=7860, help="0 takes a free one (%(default)s)")
     parser.add_argument("--max-mib", type=float, default=20, help="of a file (%(default)s)")
     parser.add_argument("--max-megapixels", type=float, default=50, help="(%(default)s)")
@@ -32,9 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         import uvicorn
 
         from .app import make_app
+        from .idle import TimedProtocol
         from .image_gate import Limits
     except ImportError as error:
         sys.exit(f'{error}: the page needs `pip install "sgpose[page]"`')
+    from ..deploy.people import load_detector
     from .models import load_model, shipped_models
 
     sources = args.model or shipped_models()
@@ -42,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit("no models come with this sgpose: give --model FILE.onnx")
     try:
         models = dict(load_model(source) for source in sources)
+        detector = load_detector(args.detector) if args.detector else None
     except (FileNotFoundError, ImportError, ValueError) as error:
         sys.exit(str(error))
     if len(models) < len(sources):
@@ -52,7 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         sys.exit(f"port {args.port}: {error}. --port 0 takes a free one")
     print(f"Open http://127.0.0.1:{listening.getsockname()[1]} (end with Ctrl+C)", flush=True)
-    config = uvicorn.Config(make_app(models, limits), log_level="warning", limit_concurrency=16)
+    config = uvicorn.Config(
+        make_app(models, limits, detector),
+        log_level="warning",
+        limit_concurrency=64,
+        http=TimedProtocol,
+    )
     uvicorn.Server(config).run(sockets=[listening])
 
 

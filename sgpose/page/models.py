@@ -10,18 +10,25 @@ import numpy as np
 
 from .._compat import check_stack
 from ..deploy.poses import Poses
+from ..deploy.skeleton import side_colors
 
 
 class PoseModel(Protocol):
     """What the page needs of a model.
 
     Attributes:
+        title: What it is, in a few words.
         keypoint_names: K names.
+        keypoint_colors: Red, green and blue of each.
         skeleton_links: Pairs of keypoint numbers.
+        skeleton_colors: Red, green and blue of each.
     """
 
+    title: str
     keypoint_names: list[str]
+    keypoint_colors: list[tuple[int, int, int]]
     skeleton_links: list[tuple[int, int]]
+    skeleton_colors: list[tuple[int, int, int]]
 
     def __call__(self, image: np.ndarray, bboxes: np.ndarray) -> Poses:
         """Find one pose in each box.
@@ -43,9 +50,13 @@ class OnnxModel:
         from ..deploy import OnnxPose
 
         self._pose = OnnxPose(path)
-        self.keypoint_names = list(self._pose.spec.keypoint_names)
-        self.skeleton_links = list(self._pose.spec.skeleton)
-        self._guided = "guide_maps" in self._pose.spec.outputs
+        spec = self._pose.spec
+        self.title = spec.title
+        self.keypoint_names = list(spec.keypoint_names)
+        self.keypoint_colors = list(spec.keypoint_colors)
+        self.skeleton_links = list(spec.skeleton)
+        self.skeleton_colors = list(spec.skeleton_colors)
+        self._guided = "guide_maps" in spec.outputs
 
     def __call__(self, image: np.ndarray, bboxes: np.ndarray) -> Poses:
         return self._pose(image, bboxes, guide_maps=self._guided)
@@ -70,6 +81,11 @@ class MMPoseModel:
         names = meta["keypoint_id2name"]
         self.keypoint_names = [names[k] for k in range(len(names))]
         self.skeleton_links = [tuple(link) for link in meta["skeleton_links"]]
+        self.keypoint_colors, self.skeleton_colors = side_colors(
+            self.keypoint_names, self.skeleton_links
+        )
+        backbone, count = type(self._model.backbone).__name__, len(names)
+        self.title = f"{backbone}: {count} points of {meta['dataset_name']}"
 
     def __call__(self, image: np.ndarray, bboxes: np.ndarray) -> Poses:
         from mmpose.apis import inference_topdown

@@ -14,9 +14,9 @@ def serve():
     from sgpose.page.app import make_app
 
     @contextmanager
-    def run(models, limits=None):
-        app = make_app(models, limits)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+    def run(models, limits=None, detector=None, **options):
+        app = make_app(models, limits, detector)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", **options))
         listening = socket.create_server(("127.0.0.1", 0))
         thread = threading.Thread(target=server.run, kwargs=dict(sockets=[listening]), daemon=True)
         thread.start()

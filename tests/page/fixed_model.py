@@ -8,7 +8,10 @@ class FixedModel:
     """Finds a triangle in each box: its middle, its upper left and its lower right corner."""
 
     keypoint_names = ["middle", "upper left", "lower right"]
+    keypoint_colors = [(51, 153, 255), (0, 255, 0), (255, 128, 0)]
     skeleton_links = [(0, 1), (0, 2)]
+    skeleton_colors = [(0, 255, 0), (255, 128, 0)]
+    title = "A triangle, 3 points"
 
     def __init__(self, guides: int = 0) -> None:
         self.guides = guides

@@ -12,7 +12,9 @@ from fixed_model import FixedModel
 pytest.importorskip("starlette")
 from PIL import Image  # noqa: E402
 
+from sgpose.page import app  # noqa: E402
 from sgpose.page.app import MAX_BOXES, parse_boxes  # noqa: E402
+from sgpose.page.idle import TimedProtocol  # noqa: E402
 from sgpose.page.image_gate import Limits  # noqa: E402
 
 WIDTH, HEIGHT = 40, 30
@@ -45,6 +47,8 @@ def test_poses_come_back_in_pixels_of_the_picture(serve):
     assert (found["model"], found["width"], found["height"]) == ("fixed", WIDTH, HEIGHT)
     assert found["keypoint_names"] == model.keypoint_names
     assert found["skeleton_links"] == [[0, 1], [0, 2]]
+    assert found["skeleton_colors"] == [[0, 255, 0], [255, 128, 0]]
+    assert found["keypoint_colors"] == list(map(list, model.keypoint_colors))
     first, second = found["predictions"]
     assert first["bbox"] == [4, 6, 20, 26]
     assert first["keypoints"] == [[12, 16], [4, 6], [20, 26]]
@@ -63,7 +67,10 @@ def test_the_first_model_and_the_whole_picture_are_the_defaults(serve):
     with serve(dict(first=FixedModel(), second=FixedModel(guides=1))) as port:
         _, models = ask(port, "GET", "/models")
         status, found = pose(port, picture())
-    assert json.loads(models) == dict(models=["first", "second"])
+    about = json.loads(models)
+    assert about["models"] == ["first", "second"] and about["titles"] == [FixedModel.title] * 2
+    assert about["max_bytes"] == 20 * 2**20 and about["max_pixels"] == 50_000_000
+    assert about["detector"] is False
     assert (status, found["model"]) == (200, "first")
     (person,) = found["predictions"]
     assert person["bbox"] == [0, 0, WIDTH, HEIGHT]
@@ -132,8 +139,75 @@ def test_boxes_are_cut_to_the_picture():
 @pytest.mark.parametrize(
     "text",
     ["1,2,3", "a,b,c,d", "3,2,1,4", "1,4,3,4", "nan,0,5,5", "0,0,inf,9", "50,0,60,9"]
+    + ["0,0,1e-300,1e-300", "0,0,0.5,30", "39.5,0,99,30", "1e308,0,1e309,9"]
     + [";".join(["1,1,2,2"] * (MAX_BOXES + 1))],
 )
 def test_boxes_that_are_none_are_refused(text):
     with pytest.raises(ValueError, match="box"):
         parse_boxes(text, width=WIDTH, height=HEIGHT)
+
+
+def test_people_are_found_where_there_is_a_detector(serve):
+    seen = []
+
+    def detect(image):
+        seen.append(image.shape)
+        return np.float32([[-5, 2, 20.26, 28], [50, 0, 60, 9], [3, 3, 3.5, 20], [1, 1, 39, 29]])
+
+    with serve(dict(fixed=FixedModel()), detector=detect) as port:
+        answer, content = ask(port, "POST", "/people", picture(), Content_Type="image/png")
+        assert answer.status == 200
+        assert json.loads(content) == dict(boxes=[[0, 2, 20.3, 28], [1, 1, 39, 29]])
+        refused, _ = ask(port, "POST", "/people", b"no picture", Content_Type="image/png")
+        assert refused.status == 415
+        assert json.loads(ask(port, "GET", "/models")[1])["detector"] is True
+    assert seen == [(HEIGHT, WIDTH, 3)]
+    with serve(dict(fixed=FixedModel())) as port:
+        answer, content = ask(port, "POST", "/people", picture(), Content_Type="image/png")
+    assert answer.status == 404 and "--detector" in json.loads(content)["error"]
+
+
+def test_what_a_model_refuses_is_told(serve):
+    def refuse(image, bboxes):
+        raise ValueError("not this one")
+
+    model = FixedModel()
+    model.__class__ = type("Refusing", (FixedModel,), dict(__call__=lambda self, *a: refuse(*a)))
+    with serve(dict(fixed=model)) as port:
+        status, found = pose(port, picture())
+    assert (status, found) == (422, dict(error="not this one"))
+
+
+def test_an_upload_that_stops_is_given_up(serve, monkeypatch):
+    monkeypatch.setattr(app, "READ_TIMEOUT", 0.2)
+    head = b"POST /pose HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\n"
+    with (
+        serve(dict(fixed=FixedModel())) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
+    ):
+        connection.sendall(head + b"Content-Length: 1000\r\n\r\nhalf of it")
+        assert b" 408 " in connection.recv(2**12).splitlines()[0]
+
+
+def test_connections_without_a_request_are_closed_and_block_nobody(serve, monkeypatch):
+    monkeypatch.setattr(TimedProtocol, "timeout", 0.3)
+    options = dict(http=TimedProtocol, limit_concurrency=64)
+    with serve(dict(fixed=FixedModel()), **options) as port:
+        idle = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(30)]
+        for connection in idle[:15]:
+            connection.sendall(b"POST /pose HTTP/1.1\r\nHost:")
+        assert pose(port, picture())[0] == 200
+        assert [connection.recv(1) for connection in idle] == [b""] * 30, "closed by the server"
+        for connection in idle:
+            connection.close()
+
+
+def test_the_example_is_the_photograph_with_its_attribution(serve):
+    if not any(path.is_file() for path in app.EXAMPLES):
+        pytest.skip("this copy has no example")
+    with serve(dict(fixed=FixedModel())) as port:
+        assert json.loads(ask(port, "GET", "/models")[1])["example"] is True
+        answer, content = ask(port, "GET", "/example.jpg")
+        _, html = ask(port, "GET", "/")
+    assert answer.status == 200 and Image.open(io.BytesIO(content)).size == (640, 425)
+    assert b"flickr 6795644157, Creative Commons Attribution 2.0" in html

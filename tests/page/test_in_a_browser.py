@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from fixed_model import FixedModel
+from PIL import Image
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("starlette")
@@ -114,14 +115,100 @@ def test_a_photo_is_dropped_and_its_poses_are_shown(page, serve, photo, tmp_path
     assert page.errors == []
 
 
-def test_a_refused_photo_is_explained(page, serve, photo):
-    with serve(dict(fixed=FixedModel()), Limits(num_pixels=1000)) as port:
+@pytest.mark.parametrize("limits", [Limits(num_pixels=1000), Limits(num_bytes=100)])
+def test_a_photo_that_is_too_large_is_explained_before_it_is_sent(page, serve, photo, limits):
+    with serve(dict(fixed=FixedModel()), limits) as port:
         page.goto(f"http://127.0.0.1:{port}")
         page.set_input_files("#file", photo)
-        page.click("#run")
         page.wait_for_selector("#status.error")
-        assert "400x400" in page.inner_text("#status")
-        assert page.is_enabled("#run") and page.is_hidden("#progress")
+        told = page.inner_text("#status")
+        assert "400x400, more than 0.001 million" in told or "larger than" in told
+        assert not page.is_enabled("#run") and page.is_visible("#hint")
+
+
+def test_boxes_are_moved_resized_and_removed(page, serve, photo):
+    with serve(dict(fixed=FixedModel())) as port:
+        page.goto(f"http://127.0.0.1:{port}")
+        page.set_input_files("#file", photo)
+        page.wait_for_selector("#run:enabled")
+
+        def boxes() -> np.ndarray:
+            texts = page.input_value("#boxes").split(";")
+            return np.array([list(map(float, text.split(","))) for text in texts])
+
+        drag(page, 50, 60, 150, 200)
+        drag(page, 220, 60, 330, 200)
+        assert boxes() == pytest.approx(np.array([[50, 60, 150, 200], [220, 60, 330, 200]]), abs=2)
+        drag(page, 100, 100, 120, 130)  # inside the first: moved
+        assert boxes()[0] == pytest.approx([70, 90, 170, 230], abs=3)
+        drag(page, 330, 200, 390, 395)  # the second's corner
+        assert boxes()[1] == pytest.approx([220, 60, 390, 395], abs=3)
+        drag(page, 300, 300, 399, 300)  # no further than the border
+        assert boxes()[1] == pytest.approx([230, 60, 400, 395], abs=3)
+        shown = page.locator("#picture").bounding_box()
+        page.mouse.dblclick(shown["x"] + shown["width"] * 0.25, shown["y"] + shown["height"] * 0.3)
+        assert len(boxes()) == 1
+    assert page.errors == []
+
+
+def test_a_person_is_chosen_in_the_picture_and_enter_and_clear_work(page, serve, photo):
+    model = FixedModel()
+    with serve(dict(fixed=model)) as port:
+        page.goto(f"http://127.0.0.1:{port}")
+        advice = page.inner_text("#status")
+        assert "box round each whole person" in advice
+        assert page.locator("#model option").all_inner_texts() == [FixedModel.title]
+        page.set_input_files("#file", photo)
+        page.wait_for_selector("#run:enabled")
+        page.fill("#boxes", "20,20,120,200; 200,100,380,380")
+        page.press("#boxes", "Enter")
+        page.wait_for_selector("#result", state="visible")
+        assert page.locator("#legend span").all_inner_texts() == ["left", "right"]
+        assert page.input_value("#person") == "0"
+        shown = page.locator("#picture").bounding_box()
+        page.mouse.click(shown["x"] + shown["width"] * 0.9, shown["y"] + shown["height"] * 0.5)
+        assert page.input_value("#person") == "1"
+        assert page.locator("#scores tr").first.inner_text().split()[1:3] == ["290.0", "240.0"]
+        page.click("#clear")
+        assert page.is_hidden("#result") and page.is_visible("#hint")
+        assert page.input_value("#boxes") == "" and not page.is_enabled("#run")
+        assert page.inner_text("#status") == advice
+    assert len(model.seen) == 1 and page.errors == []
+
+
+def test_without_a_box_a_warning_says_what_was_taken(page, serve, photo):
+    with serve(dict(fixed=FixedModel())) as port:
+        page.goto(f"http://127.0.0.1:{port}")
+        page.set_input_files("#file", photo)
+        page.click("#run:enabled")
+        page.wait_for_selector("#result", state="visible")
+        assert "whole photo was taken as one person" in page.inner_text("#status.warning")
+
+
+def test_webp_is_taken_as_it_looks(page, serve, tmp_path):
+    model, path = FixedModel(), tmp_path / "photo.webp"
+    Image.new("RGB", (60, 40), (0, 200, 30)).save(path, lossless=True)
+    with serve(dict(fixed=model)) as port:
+        page.goto(f"http://127.0.0.1:{port}")
+        page.set_input_files("#file", path)
+        page.click("#run:enabled")
+        page.wait_for_selector("#result", state="visible")
+    ((image, _),) = model.seen
+    assert image.shape == (40, 60, 3) and (image == (30, 200, 0)).all()
+
+
+def test_people_are_found_and_their_boxes_shown(page, serve, photo):
+    model = FixedModel()
+    with serve(dict(fixed=model), detector=lambda image: np.float32([[10, 20, 90, 300]])) as port:
+        page.goto(f"http://127.0.0.1:{port}")
+        page.set_input_files("#file", photo)
+        page.wait_for_function("document.getElementById('boxes').value")
+        assert page.input_value("#boxes") == "10, 20, 90, 300"
+        assert "1 person found" in page.inner_text("#status")
+        page.click("#run:enabled")
+        page.wait_for_selector("#result", state="visible")
+    ((_, boxes),) = model.seen
+    assert boxes.tolist() == [[10, 20, 90, 300]] and page.errors == []
 
 
 def test_a_file_that_is_no_photo_is_explained(page, serve, tmp_path):

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmpose.apis import inference_topdown, init_model
 
 from sgpose.datasets import toy_sample
+from sgpose.page.idle import TimedProtocol
 from sgpose.page.models import load_model, shipped_models
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs/sg_hrnet/toy"
@@ -114,7 +115,8 @@ def test_the_page_listens_to_this_machine_alone(monkeypatch, capsys):
     FakeServer.served.clear()
     main(["--port", "0"])
     ((config, (host, port)),) = FakeServer.served
-    assert host == "127.0.0.1" and config.limit_concurrency == 16
+    assert host == "127.0.0.1" and config.limit_concurrency == 64
+    assert config.http is TimedProtocol
     assert f"Open http://127.0.0.1:{port} " in capsys.readouterr().out
 
 
