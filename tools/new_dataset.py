@@ -105,7 +105,7 @@ def main() -> None:
     print(terminal_text(result.findings))
     found = [f for some in result.findings.values() for f in some]
     if (mendable := sum(f.mendable for f in found)) and not args.fix:
-        print(f"\n--fix writes copies in which {mendable} of these {len(found)} are mended.")
+        print(f"\n--fix trains on copies in which {mendable} of these {len(found)} are mended.")
     print("\n" + "\n".join(f"- {line}" for line in [*result.notes, *result.preset.reasons]))
     written = ("report.md", "report.png", "metainfo.py", "baseline.py", "guided.py")
     print(f"\nWritten to {result.out}/: {', '.join(written)}")

@@ -41,12 +41,13 @@ def baseline_text(name: str, keypoints: int, preset: Preset, train: Split, val: 
         train: The training split.
         val: The validation split, which is the test split as well.
     """
-    network = NETWORKS[preset.network]
+    network, mirror = NETWORKS[preset.network], preset.flip
+    batch, workers = preset.batch_size, preset.num_workers
     bases = [network.base, "sgpose::sg_hrnet/_base_/hooks.py"]
     if not network.whole:
         bases.insert(0, "mmpose::_base_/default_runtime.py")
     fresh = "_delete_=True, " if network.whole else ""
-    end, epochs = preset.max_epochs, -(-train.samples // preset.batch_size)
+    end, epochs = preset.max_epochs, -(-train.samples // batch)
     milestones = [max(1, round(0.75 * end)), max(2, round(0.92 * end))]
     flip = 'dict(type="RandomFlip", direction="horizontal"),'
     if not preset.flip:
@@ -59,6 +60,11 @@ def baseline_text(name: str, keypoints: int, preset: Preset, train: Split, val: 
         _call({k: val.ann_file if k == "ann_file" else v for k, v in metric.items()})
         for metric in preset.evaluators
     ]
+    note = ""
+    if preset.save_best == "PCK":
+        note = (
+            "# thr: parts of the box that count as found; take a smaller one where PCK is near 1.\n"
+        )
     return f"""\
 # {name}: plain HRNet-{preset.network.upper()}. guided.py inherits all of this: change things here.
 _base_ = [
@@ -68,8 +74,7 @@ _base_ = [
 # Width and height of the network's input. A heatmap is a quarter of it.
 codec = dict(type="MSRAHeatmap", input_size={preset.input_size}, sigma=2, unbiased=True)
 codec["heatmap_size"] = {preset.heatmap_size}{start}
-head = dict(out_channels={keypoints}, decoder=codec)
-model = dict(head=head, test_cfg=dict(flip_test={preset.flip}))
+model = dict(head=dict(out_channels={keypoints}, decoder=codec), test_cfg=dict(flip_test={mirror}))
 
 # {train.samples} samples are {epochs} steps an epoch. Another max_epochs needs other milestones.
 train_cfg = dict(max_epochs={end}, val_interval={preset.val_interval})
@@ -100,10 +105,7 @@ data = dict(
     metainfo=dict(from_file="{{{{ fileDirname }}}}/metainfo.py"),
     data_prefix=dict(img={_value(train.images)}),
 )
-workers = {preset.num_workers}
-loader = dict(
-    batch_size={preset.batch_size}, num_workers=workers, persistent_workers=workers > 0
-)
+loader = dict(batch_size={batch}, num_workers={workers}, persistent_workers={workers > 0})
 train_data = dict(
     data, pipeline=train_pipeline, ann_file={_value(train.ann_file)}
 )
@@ -115,7 +117,7 @@ val_data = dict(
 {_val_prefix(train, val)}val_sampler = dict(type="DefaultSampler", shuffle=False, round_up=False)
 val_dataloader = dict(loader, {fresh}sampler=val_sampler, dataset=val_data)
 test_dataloader = val_dataloader
-val_evaluator = [{", ".join(calls)}]
+{note}val_evaluator = [{", ".join(calls)}]
 test_evaluator = val_evaluator
 """
 

@@ -230,7 +230,9 @@ def _make_metainfo(name: str, table: Table, info: dict | None) -> tuple[dict, bo
                 "no name says left or right, and there are too few samples to see it: samples are "
                 "not mirrored. Write `swap` in metainfo.py and put RandomFlip into baseline.py"
             )
-    links, _ = meta.skeleton_links(table.skeleton, len(names), swaps)
+    links, how = meta.skeleton_links(table.skeleton, len(names), swaps)
+    if how == "unusable" and meta.like(names):
+        links = []  # the known data set's
     info, known = meta.make_metainfo(name, names, links, swaps)
     whose = f"They are those of MMPose's {known}, which has the same names."
     if not known:

@@ -151,11 +151,16 @@ def mmpose_datasets() -> Path:
     return folder if folder.is_dir() else package.parent / "configs" / "_base_" / "datasets"
 
 
+def _familiar(path: Path) -> tuple[bool, str]:
+    """Order in which data sets with the same names are taken."""
+    return path.stem not in ("coco", "aic", "ap10k", "crowdpose", "mpii"), path.stem
+
+
 @cache
 def known_metainfo() -> dict[tuple[str, ...], tuple[str, dict]]:
     """MMPose's own data sets: words of the names, in order -> file name and ``dataset_info``."""
     found: dict = {}
-    for path in sorted(mmpose_datasets().glob("*.py"), key=lambda p: (p.stem != "coco", p.stem)):
+    for path in sorted(mmpose_datasets().glob("*.py"), key=_familiar):
         content = Config.fromfile(path, import_custom_modules=False)
         info = content.get("dataset_info")
         if info and len(info.sigmas) == len(info.keypoint_info):

@@ -124,8 +124,8 @@ def examine_pictures(table: Table, pictures: Pictures, root: Path) -> tuple[list
     """Compare the annotations with the pictures.
 
     Returns:
-        The findings, and the table with file names and sizes mended where that is certain;
-        annotations of pictures that are not there are taken out.
+        The findings, and the table with file names and sizes mended where that is certain; unless
+        none can be read, pictures that cannot are taken out.
     """
     findings = []
     names = list(table.image_files)
@@ -220,6 +220,7 @@ def examine_pictures(table: Table, pictures: Pictures, root: Path) -> tuple[list
     sizes[mended] = real[mended]
     gone = np.zeros(len(names), bool)
     gone[[*lost, *broken, *links]] = True
+    gone &= not gone.all()  # another folder is meant; the annotations can still be looked at
     table = replace(table, image_files=names, image_sizes=sizes)
     return findings, (table.take(~gone) if gone.any() else table)
 

@@ -22,6 +22,7 @@ class Network:
         base: What the config inherits.
         lr: Learning rate of Adam for ``batch`` samples a step.
         batch: Samples a step.
+        steps: Steps of a training.
         height: Longer side of the input.
         gigabytes: Memory of the GPU that one sample of 256x192 needs in training, about.
         pretrained: Whether the backbone starts from downloaded ImageNet weights.
@@ -31,6 +32,7 @@ class Network:
     base: str
     lr: float
     batch: int
+    steps: int
     height: int
     gigabytes: float
     pretrained: bool
@@ -40,13 +42,20 @@ class Network:
 _COCO = "mmpose::body_2d_keypoint/topdown_heatmap/coco/"
 NETWORKS = {
     "w16": Network(
-        "sgpose::sg_hrnet/_base_/models/hrnet-w16_128x96.py", 1e-3, 32, 128, 0.04, False, False
+        "sgpose::sg_hrnet/_base_/models/hrnet-w16_128x96.py",
+        1e-3,
+        32,
+        7000,
+        128,
+        0.04,
+        False,
+        False,
     ),
     "w32": Network(
-        f"{_COCO}td-hm_hrnet-w32_8xb64-210e_coco-256x192.py", 5e-4, 64, 256, 0.15, True, True
+        f"{_COCO}td-hm_hrnet-w32_8xb64-210e_coco-256x192.py", 5e-4, 64, 12000, 256, 0.15, True, True
     ),
     "w48": Network(
-        f"{_COCO}td-hm_hrnet-w48_8xb32-210e_coco-256x192.py", 5e-4, 64, 256, 0.22, True, True
+        f"{_COCO}td-hm_hrnet-w48_8xb32-210e_coco-256x192.py", 5e-4, 64, 12000, 256, 0.22, True, True
     ),
 }
 
@@ -148,9 +157,9 @@ def choose_batch(network: Network, pixels: int, samples: int, machine: Machine) 
     return max(1, min(batch, samples))
 
 
-def choose_epochs(samples: int, batch: int) -> int:
-    """About 12,000 steps, and 20 to 210 epochs."""
-    epochs = 12000 / max(1, samples / batch)
+def choose_epochs(network: Network, samples: int, batch: int) -> int:
+    """As many as give the network its number of steps, and 20 to 210."""
+    epochs = network.steps / max(1, samples / batch)
     return int(np.clip(round(epochs, -1), 20, 210))
 
 
@@ -166,16 +175,19 @@ def choose_evaluator(
     """
     rows = usable(table)
     areas = rows.any() and bool((table.area[rows] > 0).all())
+    # areas that are the boxes' say nothing of their own; COCO's own keypoints are scored so anyway
+    boxes = table.boxes[rows, 2:].prod(axis=1)
+    own = areas and not np.allclose(table.area[rows], boxes, rtol=0.02)
     known = like(table.names) if table.named else None
-    if wanted == "ap" or (wanted == "auto" and areas and known):
+    if wanted == "ap" or (wanted == "auto" and areas and known and (own or known[0] == "coco")):
         whose = f"{known[0]}'s" if known else "equal, so compare only with yourself"
-        why = f"COCO's AP: sigmas are {whose}, areas are " + (
-            "annotated" if areas else "the boxes'"
-        )
+        why = f"COCO's AP: sigmas are {whose}, areas are " + ("annotated" if own else "the boxes'")
         metric = dict(type="CocoMetric", ann_file=None, use_area=areas)
         return (metric,), "coco/AP", why
     missing = (
-        "areas are not annotated" if known else "there are no known sigmas for these keypoints"
+        "areas are missing or the boxes'"
+        if known
+        else "there are no known sigmas for these keypoints"
     )
     why = f"PCK at {thr:g} of the box's longer side: {missing}, which COCO's AP needs"
     if wanted == "pck":
@@ -237,7 +249,7 @@ def choose(
         batch = choose_batch(net, input_size[0] * input_size[1], samples, machine)
     steps = -(-samples // batch)
     if epochs is None:
-        epochs = choose_epochs(samples, batch)
+        epochs = choose_epochs(net, samples, batch)
     reasons.append(f"{epochs} epochs of {steps} steps with {batch} samples")
     radius = choose_radius(heatmap, apart)
     reasons.append(

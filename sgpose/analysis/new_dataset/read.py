@@ -112,15 +112,19 @@ class Table:
 _ARRAYS = ("rows", "boxes", "area", "crowd", "stated", "keypoints", "lengths")
 
 
-def read_json(path: Path) -> dict:
+def read_json(path: Path, outlines: bool = True) -> dict:
     """Read a file and make sure that it has COCO's lists.
+
+    Args:
+        path: The file.
+        outlines: Whether to keep the objects' `segmentation`, which is most of a large file.
 
     Raises:
         AnnotationError: If it cannot be read or is something else.
     """
     try:
         with open(path, encoding="utf-8-sig") as file:
-            content = json.load(file)
+            content = json.load(file, object_hook=None if outlines else _without_outline)
     except OSError as error:
         raise AnnotationError(f"{path} cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -138,6 +142,11 @@ def read_json(path: Path) -> dict:
     return content
 
 
+def _without_outline(entry: dict) -> dict:
+    entry.pop("segmentation", None)
+    return entry
+
+
 def read(files: Sequence[Path], category: str | None = None) -> Table:
     """Read one split.
 
@@ -149,7 +158,7 @@ def read(files: Sequence[Path], category: str | None = None) -> Table:
     Raises:
         AnnotationError: If a file is no COCO keypoints file, or two do not fit together.
     """
-    contents = [read_json(path) for path in files]
+    contents = [read_json(path, outlines=False) for path in files]
     categories, names, named, skeleton = _categories(files, contents, category)
     promised = len(names)
     wanted = {(f, _key(c.get("id"))) for f, c in categories}

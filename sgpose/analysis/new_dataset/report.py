@@ -18,6 +18,8 @@ from .checks import HEADS, SEVERITIES, Finding, facing_share, side_offsets, usab
 from .read import Table
 
 SHOWN_IDS = 20
+ACROSS = 6
+SHOWN_NAMES = 40
 
 
 def counts(table: Table) -> dict[str, str]:
@@ -156,7 +158,7 @@ def sample_sheet(
     """
     order = np.random.default_rng(seed).permutation(np.flatnonzero(usable(table)))
     first = [n for n in order if n in flagged][: num // 3]
-    cells: list[Cell] = []
+    cells: list[Cell | None] = []
     for n in [*first, *[n for n in order if n not in first]]:
         path = root / table.image_files[table.image[n]] if table.image[n] >= 0 else None
         if len(cells) == num or path is None or not path.is_file():
@@ -172,10 +174,12 @@ def sample_sheet(
         cells.append(Cell(_person(table, n, image, metainfo, side), f"{table.ids[n]}{mark}"))
     if not cells:
         return None
-    across = min(6, len(cells))
-    rows = [cells[i : i + across] for i in range(0, len(cells), across)]
-    note = "Yellow: the box. L, blue and R, orange: the object's own left and right. "
-    note += "Below: the annotation's id, ! where a finding names it."
+    cells += [None] * (-len(cells) % ACROSS)
+    rows = [cells[i : i + ACROSS] for i in range(0, len(cells), ACROSS)]
+    note = (
+        "Yellow: the box. L, blue and R, orange: the object's own left and right (1 and 2: sides "
+    )
+    note += "that no name tells). Below: the annotation's id, ! where a finding names it."
     return contact_sheet(rows, title=title, note=note)[0]
 
 
@@ -250,7 +254,10 @@ def histograms(tables: dict[str, Table], width: int) -> np.ndarray:
         axes[key].minorticks_off()
     axes["shape"].set_xticks([0.25, 0.5, 1, 2, 4])
     axes["share"].set_ylim(0, 1)
-    axes["share"].set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8)
+    step = -(-len(names) // SHOWN_NAMES)
+    axes["share"].set_xticks(
+        range(0, len(names), step), names[::step], rotation=60, ha="right", fontsize=8
+    )
     axes["persons"].legend(frameon=False)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

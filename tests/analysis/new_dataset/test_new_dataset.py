@@ -76,7 +76,9 @@ def test_what_is_written(data, tmp_path):
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_configs_differ_in_the_guide_alone(network, data, tmp_path):
-    result = make(data, tmp_path, network=network)
+    result = make(data, tmp_path, network=network, val_images=tmp_path / "images" / ".")
+    for name in ("baseline.py", "guided.py"):
+        assert len((result.out / name).read_text().splitlines()) < 60
     baseline, guided = (
         Config.fromfile(result.out / f"{name}.py").to_dict() for name in ("baseline", "guided")
     )
@@ -270,7 +272,8 @@ def test_presets():
     assert choose_batch(w32, pixels, 10000, Machine(6, 4)) < 64
     assert choose_batch(w32, pixels, 20, Machine(80, 16)) == 4
     assert choose_batch(w32, pixels, 1, LAPTOP) == 1
-    assert choose_epochs(150000, 64) == 20 and choose_epochs(100, 4) == 210
+    assert choose_epochs(w32, 150000, 64) == 20 and choose_epochs(w32, 100, 4) == 210
+    assert choose_epochs(NETWORKS["w16"], 3600, 32) == 60
 
 
 def test_the_machine_and_the_shape_choose(data, tmp_path):
