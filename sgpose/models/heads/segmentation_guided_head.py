@@ -257,6 +257,34 @@ def _add_maps(instance: InstanceData, maps: np.ndarray, metainfo: dict) -> None:
 class SGHeatmapHead(SegmentationGuidedHeadMixin, HeatmapHead):
     """MMPose's HeatmapHead with the segmentation loss of :class:`SegmentationGuidedHeadMixin`."""
 
+    _target_size: tuple[int, int] | None = None  # height and width, while a loss is computed
+
+    def loss(self, feats: GuidedFeatures, batch_data_samples: list, train_cfg: dict = {}) -> dict:
+        """Compute the losses of :class:`SegmentationGuidedHeadMixin`.
+
+        Raises:
+            ValueError: As there, and if the targets' heatmaps have not the size of the head's.
+        """
+        fields = batch_data_samples[0].get("gt_fields", {})
+        self._target_size = tuple(fields.heatmaps.shape[-2:]) if "heatmaps" in fields else None
+        try:
+            return super().loss(feats, batch_data_samples, train_cfg)
+        finally:
+            self._target_size = None
+
+    def forward(self, feats: GuidedFeatures) -> Tensor:
+        """Predict heatmaps (B, K, H, W)."""
+        heatmaps = super().forward(feats)
+        target = self._target_size
+        if target is not None and tuple(heatmaps.shape[-2:]) != target:
+            raise ValueError(
+                f"{type(self).__name__} predicts heatmaps of (width, height) "
+                f"{tuple(heatmaps.shape[:1:-1])}, the targets' are {target[::-1]}: set the codec's "
+                "heatmap_size, which is (width, height), to the first, in the head's decoder and "
+                "in GenerateTarget's encoder"
+            )
+        return heatmaps
+
 
 @MODELS.register_module()
 class SGSimCCHead(SegmentationGuidedHeadMixin, SimCCHead):

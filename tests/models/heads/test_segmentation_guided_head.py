@@ -511,3 +511,16 @@ def test_the_mix_in_has_to_be_named_first():
 def test_configs_of_the_losses_need_no_type():
     head = build(segmentation_loss=dict(loss_weight=0.5), loss_weighting=dict(interval=7))
     assert head.segmentation_loss.loss_weight == 0.5 and head.loss_weighting.interval == 7
+
+
+def test_heatmaps_of_another_size_are_named():
+    """Width and height exchanged in the codec; the same mistake twice as large."""
+    for size, named in (((12, 16), r"\(16, 12\)"), ((32, 24), r"\(24, 32\)")):
+        batch = samples(size=size)
+        with pytest.raises(ValueError, match=rf"\(12, 16\), the targets' are {named}: .*width"):
+            build().loss(guided_features(), batch)
+    head = build()
+    head.loss(guided_features(), samples())
+    head.eval()
+    with torch.no_grad():  # another input size in a test is nobody's mistake
+        head(GuidedFeatures([torch.zeros(1, 4, 8, 8)], [torch.zeros(1, 1, 8, 8)]))
