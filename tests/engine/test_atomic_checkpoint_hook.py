@@ -204,9 +204,12 @@ def test_a_save_that_fails_deletes_nothing(tmp_path, monkeypatch):
 
 def test_leftovers_of_a_killed_run_go_when_it_is_resumed(tmp_path):
     (tmp_path / f"epoch_7.pth{atomic_backend.UNFINISHED}").write_bytes(b"half")
-    (tmp_path / f"mine{atomic_backend.UNFINISHED}").write_bytes(b"mine")
+    others = [f"{name}{atomic_backend.UNFINISHED}" for name in ("mine", "small.pth")]
+    for name in others:
+        (tmp_path / name).write_bytes(b"mine")
+    (tmp_path / f"best_AP_epoch_7.pth{atomic_backend.UNFINISHED}").write_bytes(b"half")
     build().before_train(Runner(tmp_path))
-    assert names(tmp_path) == [f"mine{atomic_backend.UNFINISHED}"]
+    assert names(tmp_path) == others
 
 
 def test_a_best_checkpoint_in_another_folder_is_not_deleted(tmp_path):

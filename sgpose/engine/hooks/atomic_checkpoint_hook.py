@@ -75,8 +75,9 @@ class AtomicCheckpointHook(CheckpointHook):
         if is_main_process():
             if same:
                 self._delete(outdated)
-            for leftover in Path(self.out_dir).glob(f"*.pth{UNFINISHED}"):
-                leftover.unlink()
+            for leftover in Path(self.out_dir).glob(f"*{UNFINISHED}"):
+                if self._is_own(leftover.stem) and leftover.is_file():
+                    leftover.unlink()
 
     def _settle_best(self, runner, same: bool) -> None:
         """Find the best checkpoints so far in this folder, or forget them: not those of others."""
