@@ -16,6 +16,7 @@ HEADINGS = {
     "compiled": "torch.compile",
     "persons": "From picture and boxes to keypoints",
     "openvino": "The same with OpenVINO",
+    "runtime": "OnnxPose beside its bare graph and rtmlib, flip test off",
     "growth": "Growth with persons and keypoints",
     "ranks": "Processes",
 }
@@ -56,6 +57,17 @@ class Target:
 OURS = "SegmentationTarget: heatmaps and mask"
 MIN_ROUNDS = 5
 TARGETS = (
+    *(
+        Target(
+            "runtime",
+            f"{name}, 4 persons in 640x480",
+            "OnnxPose",
+            "<=",
+            bound,
+            f"time of OnnxPose by that of the bare graph, {name}, 4 persons",
+        )
+        for name, bound in (("W16 128x96", 1.15), ("W32 256x192", 1.05))
+    ),
     Target("encode", "17 keypoints, 64x48", OURS, "<=", 0.4, "heatmaps and mask, COCO, 64x48"),
     Target("step", "W32 256x192, batch 4, 1 thread", "SG-HRNet", "<=", 1.03, "training step, W32"),
     *(

@@ -31,6 +31,7 @@ SECTIONS = {
         sections.compiled,
         sections.persons,
         sections.openvino,
+        sections.runtime,
         sections.growth,
         sections.ranks,
     )
@@ -44,6 +45,7 @@ PACKAGES = (
     "numpy",
     "opencv-python",
     "onnxruntime",
+    "rtmlib",
 )
 
 

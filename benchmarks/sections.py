@@ -15,9 +15,11 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 
+import cv2
 import numpy as np
 import torch
 from mmengine.structures import InstanceData
@@ -198,7 +200,7 @@ def _networks(settings: Settings, name: str, batch: int) -> Iterator[Candidates]
         return lambda: model(x, None, mode="tensor")
 
     def session(guided: bool) -> Callable[[], list]:
-        path = exported(settings, name, guided)
+        path = up_to_heatmaps(exported(settings, name, guided))
         return partial(open_session(path, settings.threads).run, None, {"crops": crops})
 
     candidates = {
@@ -225,6 +227,16 @@ def exported(settings: Settings, name: str, guided: bool = True, flip_test: bool
         torch.save(dict(state_dict=build_model(cfg).state_dict()), weights)
         export_onnx(cfg, weights, path, flip_test=flip_test)
     return path
+
+
+def up_to_heatmaps(path: Path) -> Path:
+    """Cut the decoder off an exported file once."""
+    import onnx
+
+    cut = path.with_suffix(".heatmaps.onnx")
+    if not cut.exists():
+        onnx.utils.extract_model(path, cut, ["crops"], ["heatmaps"])
+    return cut
 
 
 def in_8_bits(path: Path, size: tuple[int, int]) -> Path:
@@ -374,6 +386,67 @@ class GivenBoxes:
 
     def __call__(self, image: np.ndarray, return_datasamples: bool = True) -> dict:
         return self.answer
+
+
+# runtime
+
+BARE, RTMLIB = "session.run", "rtmlib"
+
+
+def runtime(settings: Settings) -> Iterator[Case]:
+    """OnnxPose beside its bare graph, rtmlib (where it is installed) and MMPose."""
+    for name, rounds in (("W16 128x96", 9), ("W32 256x192", 5)):
+        for count in (1, 4, 16):
+            for size in ((640, 480), (1920, 1080)):
+                prepare = partial(_runtimes, settings, name, count, size)
+                title = f"{name}, {count} persons in {size[0]}x{size[1]}"
+                yield Case("runtime", title, prepare, settings.times(rounds), persons=count)
+
+
+@contextmanager
+def _runtimes(
+    settings: Settings, name: str, count: int, size: tuple[int, int]
+) -> Iterator[Candidates]:
+    from sgpose.deploy import OnnxPose
+    from sgpose.deploy.crops import crop_persons
+
+    cfg = read_config(settings.configs, name)
+    cfg.model.test_cfg.flip_test = False
+    image, boxes = picture(0, count)
+    boxes = boxes * np.tile(np.array(size) / image.shape[1::-1], 2).astype(np.float32)
+    image = cv2.resize(image, size)
+    path = exported(settings, name)
+    pose = OnnxPose(path, threads=settings.threads)
+    model = init_model(cfg, str(path.with_suffix(".pth")), device="cpu")
+    crops, *_ = crop_persons(image, boxes, pose.spec)
+    session = open_session(path, settings.threads)
+    candidates = {
+        BARE: lambda: session.run(None, {"crops": crops}),
+        ONNX: lambda: pose(image, boxes),
+        TOPDOWN: lambda: inference_topdown(model, image, boxes),
+    }
+    if find_spec("rtmlib"):
+        theirs = of_rtmlib(settings, name)
+        candidates[RTMLIB] = lambda: theirs(image, boxes)
+    with ready(lambda: candidates, settings.threads):
+        yield candidates
+
+
+def of_rtmlib(settings: Settings, name: str) -> Callable:
+    """Return rtmlib's model for files with heatmaps, which it decodes by DARK."""
+    import rtmlib
+
+    from sgpose.deploy import export_onnx
+
+    cfg = read_config(settings.configs, name)
+    whole = settings.folder / f"{name} floats.onnx"
+    if not whole.exists():
+        weights = exported(settings, name).with_suffix(".pth")
+        export_onnx(cfg, weights, whole, float_input=True, flip_test=False)
+    path = up_to_heatmaps(whole)
+    tool = rtmlib.ViTPose(str(path), model_input_size=cfg.codec.input_size, mean=None)
+    tool.session = open_session(path, settings.threads)
+    return tool
 
 
 # growth

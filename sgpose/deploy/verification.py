@@ -95,8 +95,9 @@ def compare(
             pairs[name].append((change, np.abs(expected[name]).max()))
         outputs = [found[name] for name in raw]
         slack = [max(pairs[name][-1][0], ROUNDING * pairs[name][-1][1]) for name in raw]
-        places = decode(codec, outputs)
-        determined.append(well_determined(codec, outputs, slack, places))
+        places, scores = decode(codec, outputs)
+        # below zero there is no place: UDP's decoder reads beside the heatmap then
+        determined.append(well_determined(codec, outputs, slack, places) & (scores > 0))
         decoders.append(np.abs(found["keypoints"] - places))
         samples = inference_topdown(model, image, boxes)
         truth = np.concatenate([sample.pred_instances.keypoints for sample in samples])
@@ -116,7 +117,7 @@ def compare(
     )
 
 
-def decode(codec, outputs: Sequence[np.ndarray]) -> np.ndarray:
+def decode(codec, outputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Decode with MMPose's codec, one person after another.
 
     Args:
@@ -124,11 +125,12 @@ def decode(codec, outputs: Sequence[np.ndarray]) -> np.ndarray:
         outputs: What it decodes, each with B persons in front.
 
     Returns:
-        Keypoints (B, K, 2) in pixels of the crop.
+        Keypoints (B, K, 2) in pixels of the crop, and scores (B, K).
     """
     with np.errstate(divide="ignore", invalid="ignore"):  # maps without any value above zero
         found = [codec.decode(*(output[i] for output in outputs)) for i in range(len(outputs[0]))]
-    return np.concatenate([keypoints for keypoints, _ in found])
+    keypoints, scores = map(np.concatenate, zip(*found))
+    return keypoints, scores
 
 
 def well_determined(
@@ -151,7 +153,7 @@ def well_determined(
         signs = [rng.choice(np.float32([-1, 1]), output.shape) for output in outputs]
         nudged = [o + np.float32(s) * sign for o, s, sign in zip(outputs, slack, signs)]
         try:
-            moved = np.abs(decode(codec, nudged) - places).max(axis=-1)
+            moved = np.abs(decode(codec, nudged)[0] - places).max(axis=-1)
         except np.linalg.LinAlgError:  # UDP's step at a maximum without curvature
             return np.zeros_like(sure)
         sure &= moved <= 0.01

@@ -198,6 +198,22 @@ def test_all_ways_in_find_the_same_persons(small, flip):
         assert np.median(far) < 1e-2
 
 
+def test_the_runtime_is_measured_beside_its_graph_and_rtmlib(small):
+    case = of("runtime", small, "W16 128x96, 4 persons in 640x480")
+    assert case.persons == 4
+    with sections._runtimes(small, "W16 128x96", 2, (320, 240)) as candidates:
+        found = {title: run() for title, run in candidates.items()}
+    assert list(found)[:3] == ["session.run", "OnnxPose", "inference_topdown"]
+    keypoints, scores = found["OnnxPose"]
+    np.testing.assert_allclose(found["session.run"][1], scores, atol=1e-6)
+    theirs = np.concatenate([s.pred_instances.keypoints for s in found["inference_topdown"]])
+    assert np.median(np.abs(theirs - keypoints)) < 1e-2
+    if "rtmlib" in found:
+        theirs, their_scores = found["rtmlib"]
+        assert theirs.shape == keypoints.shape
+        np.testing.assert_allclose(their_scores, scores, rtol=0.05, atol=1e-4)
+
+
 def test_without_openvino_nothing_of_it_is_measured(small, monkeypatch):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     assert list(SECTIONS["openvino"](small)) == []
