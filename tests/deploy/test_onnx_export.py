@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from deployed_models import PLAIN, small_config
+from deployed_models import EXTRA, PLAIN, ROOT, random_model, small_config
 from mmengine.config import Config
 from mmpose.apis import init_model
 from mmpose.codecs import MSRAHeatmap, SimCCLabel, UDPHeatmap
@@ -180,6 +180,27 @@ def test_the_pictures_to_compare_on_are_those_given(trained, tmp_path):
     assert report.num_persons == 2
     with pytest.raises(RuntimeError, match="keypoints of the exported file differ"):
         export_onnx(cfg, source.checkpoint, out, keypoint_tolerance=-1.0)
+
+
+PRESETS = sorted(
+    path
+    for folder in ("configs/sg_hrnet", "projects/limb_guides/configs")
+    for path in (ROOT / folder).rglob("td-hm_*.py")
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_every_preset_gives_the_keypoints_of_mmpose(path, tmp_path):
+    """With few channels, but the codec, the pipeline and the guides of the config."""
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict(dict(model=dict(backbone=dict(extra=EXTRA), head=dict(in_channels=8))))
+    model = random_model(Config(cfg.to_dict()))
+    torch.save(model.state_dict(), tmp_path / "model.pth")
+    report = export_onnx(cfg, tmp_path / "model.pth", tmp_path / "model.onnx")
+    assert report.keypoint_difference < 0.05 and report.decoder_difference < 0.05
+    assert report.num_keypoints > 2 * report.num_skipped
+    assert OnnxPose(tmp_path / "model.onnx").spec.flip_test
 
 
 def refused(source, tmp_path, message, checkpoint=None, error=ValueError, edit=None, **options):
