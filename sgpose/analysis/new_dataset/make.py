@@ -14,13 +14,15 @@ from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from PIL import Image
 
 from . import metainfo as meta
-from .checks import Finding, by_severity, compare_splits, examine, usable
+from .checks import examine
 from .configs import Split, baseline_text, guided_text
 from .copies import split_images, write_copy
+from .findings import Finding, by_severity
 from .pictures import compare_pictures, examine_pictures, look_at, same_pictures
 from .presets import Machine, Preset, choose
 from .read import AnnotationError, Table, read
 from .report import histograms, markdown, picture, sample_sheet
+from .sides import compare_splits
 
 #: The paper's lambda for guided.py.
 LOSS_WEIGHT = "auto"
@@ -129,7 +131,7 @@ def new_dataset(
             ann_file = f"{{{{ fileDirname }}}}/annotations/{split}.json"
         else:
             ann_file = files[0].resolve().as_posix()
-        samples = int(usable(mended[split]).sum())
+        samples = int(mended[split].usable.sum())
         pictures_of = roots[split].resolve().as_posix().rstrip("/") + "/"
         splits[split] = Split(ann_file, pictures_of, samples)
     if not splits["train"].samples:
@@ -155,8 +157,9 @@ def new_dataset(
     parsed = parse_pose_metainfo(info)
     sheets = []
     for split, table in mended.items():
-        ids = {i for f in findings.get(split, []) if f.of == "annotation" for i in f.ids}
-        flagged = {n for n, i in enumerate(table.ids) if i in ids}
+        found = [f for s in (split, "all") for f in findings.get(s, []) if f.of == "annotation"]
+        ids = {i for f in found for i in f.ids}
+        flagged = {n for n in range(len(table)) if table.label(n) in ids}
         sheet = sample_sheet(table, roots[split], parsed, f"{name}, {split}", flagged, seed=seed)
         sheets += [sheet] if sheet is not None else []
     width = max((sheet.shape[1] for sheet in sheets), default=1200)
@@ -207,7 +210,7 @@ def _make_metainfo(name: str, table: Table, info: dict | None) -> tuple[dict, bo
     if pairs:
         notes.append(f"{pairs} pairs of left and right, from the names")
     else:
-        rows = usable(table) & (table.boxes[:, 2:] > 0).all(axis=1)
+        rows = table.usable & (table.boxes[:, 2:] > 0).all(axis=1)
         boxes = table.boxes[rows]
         shapes = (table.keypoints[rows, :, :2] - boxes[:, None, :2]) / boxes[:, None, 2:]
         found = meta.mirrored_pairs(shapes, table.labelled[rows])

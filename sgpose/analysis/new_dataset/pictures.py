@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from .checks import Finding
+from .findings import Finding
 from .read import Table
 
 ORIENTATION = 0x0112

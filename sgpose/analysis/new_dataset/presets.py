@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .checks import usable
 from .metainfo import like
 from .read import Table
 
@@ -122,7 +121,7 @@ def choose_input(aspect: float, longer: int) -> tuple[int, int]:
 
 def spacing(table: Table) -> float:
     """Median distance from a keypoint to its nearest one, in parts of the box's longer side."""
-    rows = np.flatnonzero(usable(table) & (table.boxes[:, 2:] > 0).all(axis=1))[:2000]
+    rows = np.flatnonzero(table.usable & (table.boxes[:, 2:] > 0).all(axis=1))[:2000]
     points = np.where(table.labelled[rows, :, None], table.keypoints[rows, :, :2], np.nan)
     between = np.linalg.norm(points[:, :, None] - points[:, None], axis=3)
     between[:, range(between.shape[1]), range(between.shape[1])] = np.nan
@@ -173,7 +172,7 @@ def choose_evaluator(
         wanted: "ap", "pck" or "auto".
         thr: PCK's threshold.
     """
-    rows = usable(table)
+    rows = table.usable
     areas = rows.any() and bool((table.area[rows] > 0).all())
     # areas that are the boxes' say nothing of their own; COCO's own keypoints are scored so anyway
     boxes = table.boxes[rows, 2:].prod(axis=1)
@@ -217,8 +216,8 @@ def choose(
         network, input_size, metric, epochs, batch: What the user wants instead.
         areas: The annotations as they stand in the files, whose areas are not filled in.
     """
-    samples = int(usable(train).sum())
-    aspect, pixels = shape_of(train.boxes[usable(train)])
+    samples = int(train.usable.sum())
+    aspect, pixels = shape_of(train.boxes[train.usable])
     apart, reasons = spacing(train), []
     if network == "auto":
         network = "w32" if machine.gpu else "w16"

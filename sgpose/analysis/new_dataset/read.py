@@ -73,10 +73,21 @@ class Table:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def label(self, n: int):
+        """What names a person: its id, with its file where there are several."""
+        if len(self.files) == 1:
+            return self.ids[n]
+        return f"{self.files[self.rows[n, 0]].name}:{self.ids[n]}"
+
     @property
     def labelled(self) -> np.ndarray:
         """(N, K) bool: keypoints with v > 0 and finite coordinates."""
         return (self.keypoints[..., 2] > 0) & np.isfinite(self.keypoints).all(axis=2)
+
+    @property
+    def usable(self) -> np.ndarray:
+        """(N,) bool: what MMPose trains on, as far as keypoints and crowd flags go."""
+        return self.labelled.any(axis=1) & ~(self.crowd == 1)
 
     @property
     def sizes(self) -> np.ndarray:
@@ -94,22 +105,34 @@ class Table:
         kept = np.flatnonzero(images)
         place = np.full(len(images) + 1, -1)
         place[kept] = np.arange(len(kept))
-        persons = np.flatnonzero((place[self.image] >= 0) | (lost & (self.image < 0)))
-        columns = {name: getattr(self, name)[persons] for name in _ARRAYS}
+        part = self.keep((place[self.image] >= 0) | (lost & (self.image < 0)))
         return replace(
-            self,
-            **columns,
-            image=place[self.image[persons]],
-            ids=[self.ids[n] for n in persons],
-            category=[self.category[n] for n in persons],
+            part,
+            image=place[part.image],
             image_ids=[self.image_ids[m] for m in kept],
             image_files=[self.image_files[m] for m in kept],
             image_sizes=self.image_sizes[kept],
             image_rows=self.image_rows[kept],
         )
 
+    def keep(self, persons: np.ndarray) -> Table:
+        """Return the table with some of the persons, and all images.
 
-_ARRAYS = ("rows", "boxes", "area", "crowd", "stated", "keypoints", "lengths")
+        Args:
+            persons: (N,) bool.
+        """
+        if persons.all():
+            return self
+        chosen = np.flatnonzero(persons)
+        return replace(
+            self,
+            **{name: getattr(self, name)[chosen] for name in _ARRAYS},
+            ids=[self.ids[n] for n in chosen],
+            category=[self.category[n] for n in chosen],
+        )
+
+
+_ARRAYS = ("rows", "image", "boxes", "area", "crowd", "stated", "keypoints", "lengths")
 
 
 def read_json(path: Path, outlines: bool = True) -> dict:

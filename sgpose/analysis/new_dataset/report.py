@@ -14,8 +14,9 @@ from PIL import Image, ImageDraw, ImageOps
 
 from ...visualization.sheet import PAPER, Cell, contact_sheet
 from ..target_sheet import draw_sides
-from .checks import HEADS, SEVERITIES, Finding, facing_share, side_offsets, usable
+from .findings import HEADS, SEVERITIES, Finding
 from .read import Table
+from .sides import facing_share, side_offsets
 
 SHOWN_IDS = 20
 ACROSS = 6
@@ -24,7 +25,7 @@ SHOWN_NAMES = 40
 
 def counts(table: Table) -> dict[str, str]:
     """What there is, by name."""
-    rows = usable(table)
+    rows = table.usable
     per_image = np.bincount(table.image[rows & (table.image >= 0)], minlength=len(table.image_ids))
     sides = table.boxes[rows, 2:].max(axis=1, initial=0)
     sides = sides[np.isfinite(sides)]
@@ -127,7 +128,7 @@ def markdown(
 
 def labelled_share(table: Table) -> np.ndarray:
     """(K,) part of the persons to train on in which each keypoint is labelled."""
-    rows = usable(table)
+    rows = table.usable
     return table.labelled[rows].mean(axis=0) if rows.any() else np.zeros(len(table.names))
 
 
@@ -156,7 +157,7 @@ def sample_sheet(
     Returns:
         (H, W, 3) RGB uint8, or None where no picture can be read.
     """
-    order = np.random.default_rng(seed).permutation(np.flatnonzero(usable(table)))
+    order = np.random.default_rng(seed).permutation(np.flatnonzero(table.usable))
     first = [n for n in order if n in flagged][: num // 3]
     cells: list[Cell | None] = []
     for n in [*first, *[n for n in order if n not in first]]:
@@ -221,7 +222,7 @@ def histograms(tables: dict[str, Table], width: int) -> np.ndarray:
     canvas = FigureCanvasAgg(figure)
     axes = figure.subplot_mosaic([["persons", "size", "shape"], ["share", "share", "share"]])
     for i, (split, table) in enumerate(tables.items()):
-        rows = usable(table)
+        rows = table.usable
         per_image = np.bincount(table.image[rows & (table.image >= 0)], minlength=1)
         per_image = per_image[per_image > 0]
         boxes = table.boxes[rows]
