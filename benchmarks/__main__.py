@@ -7,7 +7,7 @@
     python -m benchmarks --only compiled        torch.compile, which compiles for minutes
 
 What is measured is kept in OUT/runN.json and not measured again: a run that was cut off goes on
-where it was, --fresh starts it anew. OUT/README.md and OUT/ratios.png show all runs in OUT.
+where it was, --fresh starts it anew. OUT/README.md shows all runs in OUT.
 """
 
 from __future__ import annotations
@@ -50,8 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
     init_default_scope("mmpose")
     run_sections(path, Settings(CONFIGS, args.threads, args.rounds), args.only)
     runs = [json.loads(p.read_text()) for p in sorted(args.out.glob("run*.json"))]
-    for written in write_report(args.out, runs):
-        print(written)
+    print(write_report(args.out, runs))
 
 
 if __name__ == "__main__":

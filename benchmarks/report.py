@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ HEADINGS = {
     "growth": "Growth with persons and keypoints",
     "ranks": "Processes",
 }
-IN_PERSONS = ("persons", "openvino")  # sections whose ratios are those of persons a second
+IN_PERSONS = ("persons", "openvino")  # sections whose ratios are those of throughput
 INTRODUCTION = """# Benchmark
 
 Written by `make bench`; do not edit. The lines of one block are
@@ -42,7 +42,7 @@ class Target:
     Args:
         section, case, candidate: What is bounded.
         sign: "<=" or ">=".
-        bound: Of the ratio as the table shows it: of times or of memory, or of persons a second.
+        bound: Of the ratio as the table shows it: of times or of memory, or of throughput.
         text: What it is, for readers.
     """
 
@@ -77,7 +77,7 @@ TARGETS = (
             candidate,
             ">=",
             bound,
-            f"persons a second of {candidate} by MMPoseInferencer's, {name}, flip test {flip}",
+            f"throughput of {candidate} relative to MMPoseInferencer, {name}, flip test {flip}",
         )
         for section, candidate in (("persons", "OnnxPose"), ("openvino", "OnnxPose, OpenVINO"))
         for name, bound in (("W16 128x96", 3.0), ("W32 256x192", 1.5))
@@ -86,15 +86,15 @@ TARGETS = (
 )
 
 
-def write_report(folder: Path, runs: Sequence[dict]) -> list[Path]:
-    """Write ``README.md`` and ``ratios.png`` of one or more runs.
+def write_report(folder: Path, runs: Sequence[dict]) -> Path:
+    """Write ``README.md`` of one or more runs.
 
     Args:
         folder: Where to write.
         runs: What :func:`run_sections` returned.
 
     Returns:
-        The files.
+        The file.
 
     Raises:
         ValueError: If there is no run.
@@ -102,16 +102,14 @@ def write_report(folder: Path, runs: Sequence[dict]) -> list[Path]:
     if not runs:
         raise ValueError("there is no run to report: measure one first")
     folder.mkdir(parents=True, exist_ok=True)
-    page, plot = folder / "README.md", folder / "ratios.png"
+    page = folder / "README.md"
     page.write_text(markdown(runs))
-    draw(runs, plot)
-    return [page, plot]
+    return page
 
 
 def markdown(runs: Sequence[dict]) -> str:
     """Return the report of runs as Markdown."""
     parts = [INTRODUCTION, "## Targets\n", *_targets(runs), "\n## Machine\n", *_machines(runs)]
-    parts += ["\n![Ratios of the last run](ratios.png)"]
     for section, heading in HEADINGS.items():
         names = list(dict.fromkeys(c["name"] for r in runs for c in _of(r, section)))
         if names:
@@ -120,7 +118,7 @@ def markdown(runs: Sequence[dict]) -> str:
 
 
 def ratio(case: dict, candidate: str) -> list[float]:
-    """Return the quartiles of a ratio as tables show it, more persons a second being more."""
+    """Return the quartiles of a ratio as tables show it: of times, or of throughput."""
     quartiles = case["candidates"][candidate]["ratio"]
     return [1 / q for q in quartiles[::-1]] if case["section"] in IN_PERSONS else quartiles
 
@@ -217,31 +215,3 @@ def _value(case: dict, value: float) -> str:
 
 def _numbered(word: str, runs: Sequence[dict]) -> str:
     return " | ".join(f"{word} {i + 1}" for i in range(len(runs)))
-
-
-def draw(runs: Sequence[dict], path: Path) -> None:
-    """Draw the ratios of the last run, one panel a section."""
-    from matplotlib.figure import Figure
-
-    cases: Callable[[str], list[dict]] = lambda section: _of(runs[-1], section)  # noqa: E731
-    names = [name for name in HEADINGS if cases(name)]
-    bars = {
-        name: [
-            (f"{case['name']}: {candidate}", *ratio(case, candidate))
-            for case in cases(name)
-            for candidate in list(case["candidates"])[1:]
-        ]
-        for name in names
-    }
-    heights = [len(bars[name]) + 2 for name in names]
-    figure = Figure(figsize=(9, 0.2 * sum(heights)), dpi=80, layout="constrained")
-    panels = figure.subplots(len(names), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for panel, name in zip(panels, names):
-        labels, low, middle, high = zip(*bars[name])
-        spread = [[m - a for m, a in zip(middle, low)], [b - m for m, b in zip(middle, high)]]
-        panel.barh(labels, middle, xerr=spread, color="tab:blue", ecolor="black", height=0.7)
-        panel.axvline(1, color="black", linewidth=0.8)
-        panel.invert_yaxis()
-        panel.tick_params(labelsize=7)
-        panel.set_title(f"{HEADINGS[name]}: ratio to the baseline", fontsize=8, loc="left")
-    figure.savefig(path)

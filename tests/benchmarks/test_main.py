@@ -22,7 +22,6 @@ def test_a_section_is_measured_once_and_reported(tmp_path):
         mmpose, ours, _ = (own["value"][1] for own in case["candidates"].values())
         assert ours / mmpose == pytest.approx(list(case["candidates"].values())[1]["ratio"][1])
         assert len(case["loadavg"]) == 3
-    assert (tmp_path / "ratios.png").stat().st_size > 1000
 
     main(arguments)
     assert json.loads((tmp_path / "run1.json").read_text())["cases"] == content["cases"]

@@ -83,8 +83,7 @@ def test_notes_stand_beside_the_name_once_each():
 def test_a_page_holds_all_runs(tmp_path):
     first = dict(machine=dict(cores="2"), cases=[case("encode", "a", "ours", 0.5)])
     second = dict(machine=dict(cores="8"), cases=[case("encode", "a", "ours", 0.25)])
-    page, plot = write_report(tmp_path, [first, second])
-    assert plot.read_bytes().startswith(b"\x89PNG")
+    page = write_report(tmp_path, [first, second])
     (line,) = (line for line in page.read_text().splitlines() if line.startswith("| ours |"))
     first_run = "0.5 ms | 0.5 (0.45, 0.625) | 0.5"
     assert (
