@@ -44,7 +44,10 @@ class Table:
         boxes: (N, 4) x, y, width, height as stated, NaN where missing.
         area, crowd, stated: (N,) `area`, `iscrowd` and `num_keypoints`, NaN where missing.
         keypoints: (N, K, 3) x, y, v as stated; NaN where there is no list of 3 K numbers.
-        lengths: (N,) how many numbers the keypoints have; 0 where there are none.
+        lengths: (N,) how many numbers the keypoints have; 0 where there are none, -1 where they
+            are no list.
+        other_type: (N,) bool: `image_id` or `category_id` is text where the id it means is a
+            number, or the other way round.
         skipped: Annotations of other categories that have keypoints.
     """
 
@@ -68,6 +71,7 @@ class Table:
     stated: np.ndarray
     keypoints: np.ndarray
     lengths: np.ndarray
+    other_type: np.ndarray
     skipped: int = 0
 
     def __len__(self) -> int:
@@ -132,7 +136,17 @@ class Table:
         )
 
 
-_ARRAYS = ("rows", "image", "boxes", "area", "crowd", "stated", "keypoints", "lengths")
+_ARRAYS = (
+    "rows",
+    "image",
+    "boxes",
+    "area",
+    "crowd",
+    "stated",
+    "keypoints",
+    "lengths",
+    "other_type",
+)
 
 
 def read_json(path: Path, outlines: bool = True) -> dict:
@@ -200,7 +214,9 @@ def read(files: Sequence[Path], category: str | None = None) -> Table:
             place.setdefault((f, _key(image.get("id"))), len(image_ids))
             image_ids.append(image.get("id"))
             image_files.append(str(image.get("file_name") or ""))
-            image_sizes.append((_number(image.get("width")), _number(image.get("height"))))
+            image_sizes.append(
+                (_plain_number(image.get("width")), _plain_number(image.get("height")))
+            )
             image_rows.append((f, m))
         for n, person in enumerate(content["annotations"]):
             key = (f, _key(person.get("category_id")))
@@ -243,6 +259,7 @@ def read(files: Sequence[Path], category: str | None = None) -> Table:
         stated=_column(persons, "num_keypoints"),
         keypoints=keypoints,
         lengths=lengths,
+        other_type=_other_type(contents, rows, persons),
         skipped=skipped,
     )
 
@@ -294,6 +311,8 @@ def _categories(files, contents, wanted):
                 "one split must have the same keypoints in the same order"
             )
     skeleton = next((c["skeleton"] for _, c in chosen if c.get("skeleton")), ())
+    if any(isinstance(end, str) for link in skeleton for end in link):
+        skeleton = [[names.index(end) + 1 for end in link if end in names] for link in skeleton]
     links = tuple(
         tuple(int(end) for end in link)
         for link in skeleton
@@ -340,6 +359,32 @@ def _number(value) -> float:
         return float("nan")
 
 
+def _plain_number(value) -> float:
+    return float(value) if isinstance(value, (int, float)) else float("nan")
+
+
+def _other_type(contents: list[dict], rows: list, persons: list[dict]) -> np.ndarray:
+    known = [
+        {
+            key: {entry.get("id") for entry in content.get(name, []) if _hashable(entry.get("id"))}
+            for key, name in (("image_id", "images"), ("category_id", "categories"))
+        }
+        for content in contents
+    ]
+    alike = [{key: set(map(_key, ids)) for key, ids in one.items()} for one in known]
+    found = np.zeros(len(persons), bool)
+    for n, ((f, _), person) in enumerate(zip(rows, persons)):
+        for key in ("image_id", "category_id"):
+            value = person.get(key)
+            if _hashable(value) and value not in known[f][key]:
+                found[n] |= _key(value) in alike[f][key]
+    return found
+
+
+def _hashable(value) -> bool:
+    return isinstance(value, (str, int, float))
+
+
 def _column(persons: list[dict], name: str) -> np.ndarray:
     return np.array([_number(person.get(name)) for person in persons], float)
 
@@ -370,7 +415,7 @@ def _keypoints(lists: list, count: int) -> tuple[np.ndarray, np.ndarray]:
         except (TypeError, ValueError):
             for n, values in enumerate(part, start):
                 flat = _flat(values)
-                lengths[n] = len(flat)
+                lengths[n] = len(flat) if isinstance(values, (list, tuple, type(None))) else -1
                 if len(flat) == 3 * count:
                     keypoints[n] = np.reshape(flat, (count, 3))
                 elif len(flat) == 2 * count:  # no visibilities

@@ -46,6 +46,15 @@ def names(table: Table) -> Checked:
                 "keypoint",
             )
         )
+    if table.skipped:
+        findings.append(
+            Finding(
+                "category-other",
+                "warning",
+                f"{table.skipped} annotations of other categories have other keypoints: not read",
+                "--category NAME reads another one; a network of these configs has one set",
+            )
+        )
     single = lonely(unique(names))
     if single:
         findings.append(
@@ -74,7 +83,7 @@ def ids(table: Table) -> Checked:
     findings = []
     ids = [(f, i) for (f, _), i in zip(table.rows, table.ids)]
     missing = np.array([i is None for i in table.ids], bool)
-    text = np.array([isinstance(i, str) for i in table.ids], bool)
+    text = np.array([not isinstance(i, (int, float, type(None))) for i in table.ids], bool)
     findings += finding(
         table,
         missing,
@@ -180,6 +189,16 @@ def references(table: Table) -> Checked:
         "--fix leaves them out of a copy; or list the images",
         True,
     )
+    findings += finding(
+        table,
+        table.other_type,
+        "reference-type",
+        "error",
+        "image_id or category_id is text where the id is a number (or the other way round): MMPose "
+        "does not find what is meant",
+        "--fix writes the ids as they are listed",
+        True,
+    )
     no_category = np.array([c is None for c in table.category], bool)
     findings += finding(
         table,
@@ -207,7 +226,7 @@ def lists(table: Table) -> Checked:
         "keypoints-number",
         "error",
         f"annotations do not have {count} keypoints (3 x {count} numbers) but "
-        f"{most_common(table.lengths[wrong])} numbers",
+        f"{most_common(np.maximum(table.lengths[wrong], 0))} numbers",
         "complete them with 0, 0, 0 where a keypoint is not labelled; --fix leaves them out",
         True,
     )
@@ -219,6 +238,14 @@ def lists(table: Table) -> Checked:
         "keypoints are x, y without v: MMPose reads each third number as a visibility",
         "--fix adds v = 2, and 0 where a keypoint lies at (0, 0) or has no number",
         True,
+    )
+    findings += finding(
+        table,
+        none & (table.stated > 0),
+        "keypoints-missing",
+        "error",
+        "annotations state num_keypoints and have no keypoints: they are not trained on",
+        "export them with their keypoints",
     )
     if table.promised != count:
         findings.append(
@@ -245,8 +272,8 @@ def lists(table: Table) -> Checked:
     )
     keypoints[broken.any(axis=2)] = 0
     keypoints[none] = 0
-    table = replace(table, keypoints=keypoints)
-    return findings, table.keep(~wrong)
+    stated = np.where(none, 0, table.stated)
+    return findings, replace(table, keypoints=keypoints, stated=stated).keep(~wrong)
 
 
 def stated_numbers(table: Table) -> Checked:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from sgpose.analysis.new_dataset import AnnotationError
 from sgpose.analysis.new_dataset.checks import examine
+from sgpose.analysis.new_dataset.metainfo import skeleton_links
 from sgpose.analysis.new_dataset.pictures import (
     compare_pictures,
     examine_pictures,
@@ -220,6 +221,12 @@ def nothing_labelled(content, root):
         a["num_keypoints"] = 0
 
 
+def other_category(content, root):
+    content["categories"].append(dict(id=2, name="hand", keypoints=["wrist", "tip"]))
+    hand = dict(id=900, image_id=3, category_id=2, keypoints=[20, 20, 2, 30, 30, 2])
+    content["annotations"].append(dict(hand, bbox=[10, 10, 40, 40], area=1600, iscrowd=0))
+
+
 def url(content, root):
     content["images"][4]["file_name"] = "https://example.org/5.png"
 
@@ -269,6 +276,9 @@ FAULTS = {
     "names-repeated": (same_name, ("left_ankle",), False),
     "skeleton-unusable": (bad_skeleton, (), False),
     "nothing-labelled": (nothing_labelled, (), False),
+    "reference-type": (put("image_id", "5", 4), (5,), True),
+    "category-other": (other_category, (), False),
+    "keypoints-missing": (drop("keypoints", 4), (5,), False),
     "file-name-url": (url, (5,), False),
 }
 # A second thing that the same damage does, and that is rightly said too.
@@ -317,6 +327,21 @@ def test_what_cannot_be_trained_on_is_left_out(set_of):
     short_list({"annotations": [{}] * 4 + [content["annotations"][20]]}, root)
     _, mended = look(root, content)
     assert sorted(set(range(1, COUNT + 1)) - set(mended.ids)) == [5, 8, 21]
+
+
+def test_text_in_place_of_keypoints_is_found(set_of):
+    root, content = set_of
+    put("keypoints", "none", 4)(content, root)
+    (found,), _ = look(root, content)
+    assert (found.code, found.ids) == ("keypoints-number", (5,))
+
+
+def test_a_skeleton_of_names_is_read(set_of):
+    root, content = set_of
+    content["categories"][0]["skeleton"] = [["nose", "left_hip"], ["nose", "right_hip"]]
+    findings, table = look(root, content)
+    assert findings == []
+    assert skeleton_links(table.skeleton, 7)[0] == [(0, 3), (0, 4)]
 
 
 @pytest.mark.parametrize(
