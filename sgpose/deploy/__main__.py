@@ -141,7 +141,8 @@ class Writer:
 
     def __init__(self, path: Path | None, moves: bool, rate: float) -> None:
         self._path = path.with_suffix(".mp4") if path and moves else path
-        self._moves, self._rate, self._video = moves, rate, None
+        self._moves, self._rate = moves, rate
+        self._video: cv2.VideoWriter | None = None
 
     def __enter__(self) -> Writer:
         return self
@@ -163,7 +164,7 @@ class Writer:
                 raise OSError(f"{self._path} cannot be written")
             return
         if self._video is None:
-            code = cv2.VideoWriter_fourcc(*"mp4v")
+            code = cv2.VideoWriter.fourcc(*"mp4v")
             size = image.shape[1::-1]
             self._video = cv2.VideoWriter(str(self._path), code, self._rate, size)
             if not self._video.isOpened():

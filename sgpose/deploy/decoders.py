@@ -35,9 +35,11 @@ class Decoder(nn.Module):
     def forward(self, *outputs: Tensor) -> tuple[Tensor, Tensor]:
         kind = self.codec["type"]
         if kind == "SimCCLabel":
-            return decode_simcc(*outputs, self.codec["split_ratio"])
+            x, y = outputs
+            return decode_simcc(x, y, self.codec["split_ratio"])
         if kind == "RegressionLabel":
-            return decode_regression(*outputs, self.input_size)
+            (coords,) = outputs
+            return decode_regression(coords, self.input_size)
         (heatmaps,) = outputs
         height, width = (int(size) for size in heatmaps.shape[2:])
         places, scores = find_maxima(heatmaps)

@@ -30,7 +30,7 @@ PIPELINE = [LoadImage, GetBBoxCenterScale, TopdownAffine, PackPoseInputs]
 
 
 def describe(
-    model: nn.Module,
+    model: TopdownPoseEstimator,
     *,
     flip_test: bool = True,
     float_input: bool = False,
@@ -50,10 +50,6 @@ def describe(
     Raises:
         ValueError: If the model does something that the exported file does not.
     """
-    if not isinstance(model, TopdownPoseEstimator):
-        raise ValueError(
-            f"only top-down models can be exported, {type(model).__name__} is none of them"
-        )
     test_cfg = model.test_cfg or {}
     if "output_keypoint_indices" in test_cfg:
         raise ValueError("test_cfg.output_keypoint_indices cannot be exported: leave it out")
@@ -163,6 +159,7 @@ def check_decoded(decoded: Sequence[Tensor], head: nn.Module, spec: PoseSpec) ->
     count, (width, height) = len(spec.keypoint_names), spec.input_size
     found = [tuple(o.shape) if isinstance(o, Tensor) else type(o).__name__ for o in decoded]
     kind = spec.codec["type"]
+    needed: list[list[tuple[int, ...]]]
     if kind == "SimCCLabel":
         ratio = spec.codec["split_ratio"]
         needed = [[(1, count, int(width * ratio)), (1, count, int(height * ratio))]]

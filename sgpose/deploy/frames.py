@@ -109,7 +109,7 @@ class Still:
     rate, count = 0.0, 1
 
     def __init__(self, source: Source) -> None:
-        self._image = read_image(source.path)
+        self._image = read_image(str(source.path))
 
     def __iter__(self) -> Iterator[np.ndarray]:
         yield self._image

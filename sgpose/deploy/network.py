@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from mmengine.model import ImgDataPreprocessor
@@ -58,14 +59,14 @@ class ExportedNetwork(nn.Module):
 
     def predict(self, images: Tensor) -> tuple[list[Tensor], Tensor | None]:
         """Return what the head decodes for images (B, 3, h, w), and the guides' maps if any."""
-        images = ImgDataPreprocessor.forward(self.model.data_preprocessor, dict(inputs=images))
-        images = images["inputs"]
+        preprocessor = self.model.data_preprocessor
+        images = ImgDataPreprocessor.forward(preprocessor, dict(inputs=images))["inputs"]
         if not self.spec.flip_test:
             feats = self.model.extract_feat(images)
             maps = self._maps(feats)
             return _listed(self.model.head.predict(feats, self.samples, self.test_cfg)), maps
         feats = self.model.extract_feat(torch.cat([images, images.flip(-1)]))
-        both = [_apply(feats, lambda x, i=i: _half(x, i)) for i in range(2)]
+        both = [_apply(feats, partial(_half, index=i)) for i in range(2)]
         maps = self._maps(feats)
         if maps is not None:
             mirrored = flip_heatmaps(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import importlib.util
 import inspect
 import io
@@ -17,6 +18,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import load_checkpoint
 from mmpose.apis import init_model
+from mmpose.models.pose_estimators import TopdownPoseEstimator
 from torch import nn
 
 try:
@@ -151,14 +153,19 @@ def export_onnx(
     return report
 
 
-def load_model(config: str | Path | Config, checkpoint: str | Path) -> nn.Module:
+def load_model(config: str | Path | Config, checkpoint: str | Path) -> TopdownPoseEstimator:
     """Build a model as ``init_model`` does, and insist on all weights that inference needs.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
-        ValueError: If weights are missing, left over or of another shape.
+        ValueError: If weights are missing, left over or of another shape, or the model is none that
+            works top-down.
     """
     model = init_model(config, device="cpu")
+    if not isinstance(model, TopdownPoseEstimator):
+        raise ValueError(
+            f"only top-down models can be exported, {type(model).__name__} is none of them"
+        )
     model.register_load_state_dict_post_hook(_forget_loss_weighting)
     try:
         loaded = load_checkpoint(model, str(checkpoint), map_location="cpu", strict=True)
@@ -240,8 +247,9 @@ def _exporter(dynamo: bool, names: list[str]) -> dict:
         return dict(dynamic_axes=free, dynamo=False)
     if importlib.util.find_spec("onnxscript") is None:
         raise ValueError("PyTorch's newer exporter needs onnxscript: pip install onnxscript")
+    export = importlib.import_module("torch.export")
     return dict(
-        dynamic_shapes=({0: torch.export.Dim("persons")},),
+        dynamic_shapes=({0: export.Dim("persons")},),
         dynamo=True,
         external_data=False,
         verbose=False,

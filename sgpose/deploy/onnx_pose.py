@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
-from typing import Union
+from typing import Union, overload
 
 try:
     import numpy as np
@@ -89,10 +89,28 @@ class OnnxPose:
     def __reduce__(self) -> tuple:
         return type(self), self._arguments
 
+    @overload
     def __call__(
         self,
-        images: Image | Sequence[Image],
-        bboxes: np.ndarray | list | None = None,
+        images: Image,
+        bboxes: np.ndarray | list | None = ...,
+        guide_maps: bool = ...,
+        box_format: str = ...,
+    ) -> Poses: ...
+
+    @overload
+    def __call__(
+        self,
+        images: list[Image] | tuple[Image, ...],
+        bboxes: Sequence | None = ...,
+        guide_maps: bool = ...,
+        box_format: str = ...,
+    ) -> list[Poses]: ...
+
+    def __call__(
+        self,
+        images: Image | list[Image] | tuple[Image, ...],
+        bboxes: np.ndarray | Sequence | None = None,
         guide_maps: bool = False,
         box_format: str = "xyxy",
     ) -> Poses | list[Poses]:
@@ -135,7 +153,11 @@ class OnnxPose:
         return self._estimate(images, bboxes, guide_maps, box_format)
 
     def _estimate(
-        self, images: Sequence[Image], bboxes: Sequence, guide_maps: bool, box_format: str
+        self,
+        images: Sequence[Image],
+        bboxes: np.ndarray | Sequence,
+        guide_maps: bool,
+        box_format: str,
     ) -> list[Poses]:
         if box_format == "xywh":
             bboxes = [boxes if boxes is None else from_xywh(boxes) for boxes in bboxes]
@@ -145,7 +167,7 @@ class OnnxPose:
         ]
         names = ["keypoints", "scores", "guide_maps"][: 2 + guide_maps]
         crops = [frame[0] for frame in frames]
-        outputs = self._infer(np.concatenate(crops) if crops else [], names)
+        outputs = self._infer(crops, names)
         results, start = [], 0
         for count, (_, boxes, centers, sizes) in zip(map(len, crops), frames):
             keypoints, scores, *maps = (output[start : start + count] for output in outputs)
@@ -155,10 +177,11 @@ class OnnxPose:
             results.append(Poses(keypoints, scores, boxes, *(maps and (maps[0], corners))))
         return results
 
-    def _infer(self, crops: np.ndarray, names: list[str]) -> list[np.ndarray]:
-        """Return the named outputs for M crops, on the CPU a part of them from each thread."""
-        if not len(crops):
+    def _infer(self, found: Sequence[np.ndarray], names: list[str]) -> list[np.ndarray]:
+        """Return the named outputs for all crops, on the CPU a part of them from each thread."""
+        if not sum(map(len, found)):
             return [self._empty(name) for name in names]
+        crops = np.concatenate(found)
         if self._others is None or len(crops) < self._threads:
             parts = self._run(self._session, crops, names)
         else:

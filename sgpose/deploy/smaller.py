@@ -75,7 +75,8 @@ def quantize(content: bytes, batches: Iterable[np.ndarray]) -> bytes:
 def from_the_last_convolution(network: ModelProto) -> list[str]:
     """Return the names of the last convolution, wherever it stands, and of all nodes behind it."""
     kernels = [node.input[1] for node in network.graph.node if node.op_type == "Conv"]
-    names, behind = [], set()
+    names: list[str] = []
+    behind: set[str] = set()
     for node in network.graph.node:
         is_last = node.op_type == "Conv" and node.input[1] == kernels[-1]
         if is_last or not behind.isdisjoint(node.input):

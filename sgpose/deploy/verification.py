@@ -13,8 +13,8 @@ import onnxruntime
 import torch
 from mmengine.config import Config
 from mmpose.apis import inference_topdown
+from mmpose.models.pose_estimators import TopdownPoseEstimator
 from mmpose.registry import DATASETS
-from torch import nn
 
 from .crops import crop_persons, read_image
 from .network import ExportedNetwork
@@ -63,7 +63,7 @@ class ExportReport:
 def compare(
     candidate: Path,
     out: Path,
-    model: nn.Module,
+    model: TopdownPoseEstimator,
     reference: ExportedNetwork,
     persons: Sequence[tuple],
 ) -> ExportReport:
@@ -107,7 +107,10 @@ def compare(
     distances = np.concatenate(keypoints)
     return ExportReport(
         path=out,
-        differences={n: tuple(map(float, np.max(found, axis=0))) for n, found in pairs.items()},
+        differences={
+            name: (float(max(change for change, _ in found)), float(max(top for _, top in found)))
+            for name, found in pairs.items()
+        },
         decoder_difference=_largest(np.concatenate(decoders)[sure]),
         keypoint_difference=_largest(distances[sure]),
         median_difference=float(np.median(distances)),
@@ -150,8 +153,10 @@ def well_determined(
     rng = np.random.default_rng(0)
     sure = np.ones(places.shape[:2], bool)
     for _ in range(NUM_NUDGES):
-        signs = [rng.choice(np.float32([-1, 1]), output.shape) for output in outputs]
-        nudged = [o + np.float32(s) * sign for o, s, sign in zip(outputs, slack, signs)]
+        signs = [rng.choice(np.array([-1, 1], np.float32), output.shape) for output in outputs]
+        nudged = [
+            o + np.multiply(s, sign, dtype=np.float32) for o, s, sign in zip(outputs, slack, signs)
+        ]
         try:
             moved = np.abs(decode(codec, nudged)[0] - places).max(axis=-1)
         except np.linalg.LinAlgError:  # UDP's step at a maximum without curvature

@@ -122,7 +122,7 @@ def as_json(poses: Poses, boxes: np.ndarray) -> dict:
             rounded(boxes, 2), rounded(poses.keypoints, 2), rounded(poses.scores, 4)
         )
     ]
-    if poses.guide_maps is not None:
+    if poses.guide_maps is not None and poses.crops is not None:
         for person, box, maps in zip(
             predictions, rounded(poses.crops, 2), rounded(poses.guide_maps, 3)
         ):
@@ -178,6 +178,7 @@ def make_app(
             raise Refused(415, str(error)) from error
 
     def detect(data: bytes) -> dict:
+        assert detector is not None
         image = decode(data)
         height, width = image.shape[:2]
         boxes = detector(image).astype(np.float64).clip(0, [width, height, width, height])
@@ -244,9 +245,10 @@ def make_app(
         )
 
     async def show_example(request: Request) -> FileResponse:
-        return FileResponse(example)
+        return FileResponse(str(example))
 
-    async def refuse(request: Request, error: Refused) -> JSONResponse:
+    async def refuse(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, Refused)
         return JSONResponse(dict(error=str(error)), status_code=error.status)
 
     return Starlette(

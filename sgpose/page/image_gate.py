@@ -77,7 +77,7 @@ def decode_image(data: bytes, limits: Limits) -> np.ndarray:
         raise ImageRefused("the file is not a JPEG or PNG picture") from error
     with image:
         limits.check_pixels(*image.size)
-        if image.format == "PNG" and image.is_animated:
+        if image.format == "PNG" and getattr(image, "is_animated", False):
             raise ImageRefused("the picture is animated: send a single picture")
         if image.mode not in MODES:
             raise ImageRefused(
