@@ -13,7 +13,8 @@ import yaml
 import sgpose
 
 ROOT = Path(__file__).resolve().parents[1]
-NEEDED_TO_BUILD = ("LICENSE", "MANIFEST.in", "README.md", "model-index.yml", "setup.py")
+EXAMPLE = "docs/images/000000000785.jpg"  # the page's
+NEEDED_TO_BUILD = ("LICENSE", "MANIFEST.in", "README.md", "model-index.yml", "setup.py", EXAMPLE)
 CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
 
 
@@ -44,6 +45,7 @@ def tree(tmp_path_factory) -> Path:
         ignore = shutil.ignore_patterns("__pycache__", ".mim")
         shutil.copytree(ROOT / name, tree / name, ignore=ignore)
     for name in NEEDED_TO_BUILD:
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tree / name)
     for remains in ("sgpose/.mim/configs/stale.py", "build/lib/sgpose/stale.py"):
         (tree / remains).parent.mkdir(parents=True, exist_ok=True)
@@ -59,6 +61,7 @@ def wheel(tree, tmp_path_factory) -> set[str]:
 def test_the_wheel_holds_the_package_and_the_resources_of_mim_and_nothing_else(wheel):
     resources = files_under("configs") | files_under("tools") | {"model-index.yml"}
     expected = files_under("sgpose") | {f"sgpose/.mim/{name}" for name in resources}
+    expected.add("sgpose/page/static/example.jpg")
     assert {name for name in wheel if ".dist-info/" not in name} == expected
     assert any(name.startswith("sgpose/.mim/configs/sg_hrnet/") for name in wheel)
     assert "sgpose/.mim/tools/train.py" in wheel

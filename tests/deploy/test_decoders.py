@@ -57,6 +57,12 @@ def test_heatmaps_are_decoded_as_by_mmpose(codec, seed, persons, keypoints):
 
 
 @pytest.mark.parametrize("codec", CODECS, ids=lambda codec: str(described(codec)))
+def test_maps_of_zeros_give_finite_places_and_no_score(codec):
+    found, scores = decode(described(codec), np.zeros((1, 2, HEIGHT, WIDTH), np.float32))
+    assert np.isfinite(found).all() and (found < 0).all() and (scores == 0).all()
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=lambda codec: str(described(codec)))
 def test_a_peak_that_the_blur_sinks_below_zero_is_decoded_as_by_mmpose(codec):
     heatmaps = np.full((1, 2, HEIGHT, WIDTH), -0.1, np.float32)
     heatmaps += np.random.default_rng(0).normal(0, 0.01, heatmaps.shape).astype(np.float32)

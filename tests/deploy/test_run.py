@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -185,6 +186,24 @@ def test_numbers_stay_when_people_move_leave_and_come():
     assert tracker(np.stack([person(215, 5), person(400, 0), person(0, 300, 10)]))[0] == [1, 2, -1]
     assert tracker(np.zeros((0, 2, 2)))[0] == []
     assert tracker(np.stack([person(600, 0)]))[0] == [3]
+
+
+def test_rtmlib_tracks_with_onnxpose_as_its_model(model, picture):
+    rtmlib = pytest.importorskip("rtmlib")
+    pose, boxes = OnnxPose(model), np.array([[10, 20, 100, 150], [0, 0, 60, 90]])
+
+    class Detector:
+        det_mode = "human"
+
+        def __call__(self, image):
+            return boxes
+
+    solution = SimpleNamespace(det_model=Detector(), pose_model=pose)
+    tracker = rtmlib.PoseTracker(lambda **_: solution, tracking=False)
+    keypoints, scores = tracker(picture)
+    expected = pose(picture, boxes)
+    np.testing.assert_array_equal(keypoints, expected.keypoints)
+    np.testing.assert_array_equal(scores, expected.scores)
 
 
 def test_inputs_are_found(folder, tmp_path):
