@@ -7,12 +7,14 @@ from projects import limb_guides  # noqa: F401
 from .darken_outside_box import DarkenOutsideBox
 from .keypoint_error_types import KeypointErrorTypes
 from .paste_people import PastePeople
+from .sg_cpm_head import SGCPMHead
 from .spatial_attention_hrnet import SpatialAttention, SpatialAttentionHRNet
 
 __all__ = [
     "DarkenOutsideBox",
     "KeypointErrorTypes",
     "PastePeople",
+    "SGCPMHead",
     "SpatialAttention",
     "SpatialAttentionHRNet",
 ]

@@ -5,12 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmpose.registry import KEYPOINT_CODECS, MODELS
 
 from benchmarks.subjects import training_batch
+from projects.study.paper_tables import size_of
 from sgpose.analysis.comparison import read_records, read_study, records_of
+from sgpose.analysis.comparison.arms import read_config
 from sgpose.analysis.comparison.records import config_hash
 from sgpose.analysis.comparison.run import load_config
 from sgpose.analysis.comparison.runs import has_test
@@ -35,13 +38,15 @@ def has_the_parents_of(cfg: Config, options: dict) -> bool:
     return True
 
 
-@pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted([*STUDIES.glob("*.yml"), *STUDIES.glob("paper/*.yml")]), ids=lambda p: p.stem
+)
 def test_every_arm_of_the_studies_builds_and_is_one_of_its_own(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     study = read_study(path)
     hashes = set()
     for arm in study.arms:
-        plain, cfg = Config.fromfile(arm.config), load_config(arm.config, arm.options)
+        plain, cfg = read_config(arm.config), load_config(arm.config, arm.options)
         assert has_the_parents_of(plain, arm.options)
         hashes.add(config_hash(cfg.to_dict()))
         for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
@@ -91,3 +96,22 @@ def test_the_papers_arm_of_the_confirmation_is_the_papers_form(monkeypatch):
         for cfg in (arm, paper)
     ]
     np.testing.assert_array_equal(*masks)
+
+
+def test_the_papers_figures_stand_beside_rows_of_the_same_name():
+    figures = yaml.safe_load((STUDIES / "paper/published_figures.yaml").read_text())
+    absent = dict(table1={"PRM", "DLCM", "PRAB"}, table3=set())
+    absent["table2"] = {"CPN R50", "CPN R50, OHKM", "PRAB", "EMpose"}
+    for name, rows in figures.items():
+        arms = {arm.name for arm in read_study(STUDIES / f"paper/{name}.yml").arms}
+        assert set(rows) - arms == absent[name]
+        assert figures[name] and all("value" in row for row in rows.values())
+
+
+def test_the_size_of_the_papers_network_is_the_papers():
+    cfg = Config.fromfile(
+        ROOT / "configs/sg_hrnet/mpii/td-hm_sghrnet-w32_1xb32-210e_mpii-256x192.py"
+    )
+    params, gflops = size_of(cfg)
+    assert params == pytest.approx(28.5, abs=0.05)
+    assert gflops == pytest.approx(7.10, rel=0.1)

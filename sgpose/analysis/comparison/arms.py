@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 from mmengine.config import Config
+from mmengine.utils import get_installed_path
 
 STUDY_KEYS = {"arms", "seeds", "options", "metric", "tests"}
 ARM_KEYS = {"config", "options", "seeds"}
@@ -19,7 +20,7 @@ class Arm:
 
     Args:
         name: Name in the report and of its folder.
-        config: Path of the config.
+        config: Path of the config, or ``package::path``, such as ``mmpose::body_2d_keypoint/...``.
         options: What differs from it, as in MMPose's ``--cfg-options``: dotted key to value.
         seeds: The seeds with which it is trained.
     """
@@ -80,13 +81,21 @@ def read_study(path: str | Path) -> Study:
     return Study(tuple(arms), given.get("metric") or best_metric(arms[0].config), tests)
 
 
+def read_config(config: str) -> Config:
+    """Read a config by its path, or ``package::path`` for one that comes with a package."""
+    package, _, path = config.rpartition("::")
+    if package:
+        config = str(Path(get_installed_path(package), ".mim", "configs", path))
+    return Config.fromfile(config)
+
+
 def best_metric(config: str) -> str:
     """Return the metric by which a config keeps its best checkpoint (``save_best``).
 
     Raises:
         ValueError: If it names none, or not one.
     """
-    hooks = Config.fromfile(config).get("default_hooks") or {}
+    hooks = read_config(config).get("default_hooks") or {}
     metric = (hooks.get("checkpoint") or {}).get("save_best")
     if not isinstance(metric, str) or metric == "auto":
         raise ValueError(

@@ -19,6 +19,7 @@ import sgpose
 
 from ...engine.atomic_backend import AtomicBackend
 from ..data_sets import dataset_parts
+from .arms import read_config
 from .records import config_hash, git_state, read_curve, read_seconds, versions
 
 RESULT = "result.json"
@@ -26,7 +27,7 @@ RESULT = "result.json"
 
 def load_config(config: str, options: dict) -> Config:
     """Read a config and set its options, dotted key to value, one after the other."""
-    cfg = Config.fromfile(config)
+    cfg = read_config(config)
     # MMEngine writes into what it is given, and parts of a YAML file can be one object: copied
     for key, value in json.loads(json.dumps(options)).items():
         cfg.merge_from_dict({key: value})

@@ -1,0 +1,10 @@
+# Copyright (c) the sgpose authors. Licensed under Apache-2.0.
+from mmpose.models.heads import CPMHead
+from mmpose.registry import MODELS
+
+from sgpose.models import SegmentationGuidedHeadMixin
+
+
+@MODELS.register_module()
+class SGCPMHead(SegmentationGuidedHeadMixin, CPMHead):
+    """The guided head of stacked networks (Hourglass), which have heatmaps in each stage."""
