@@ -4,8 +4,8 @@
     python -m projects.study.paper_tables                   parameters and GFLOPs of every row
     python -m projects.study.paper_tables --try table1      a training step and a test of each row
 
-Sizes are counted for all rows alike: the network as it is deployed (guides folded), for one crop,
-by MMEngine's counter; a multiply-add is one operation, as the paper counts.
+Sizes are counted for all rows alike: the network as it is deployed (guides folded, batch norms
+fused), for one crop, by PyTorch's counter; a multiply-add is one operation, as in the paper.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from pathlib import Path
 
 import torch
 import yaml
-from mmengine.analysis import get_model_complexity_info
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
+from torch.utils.flop_counter import FlopCounterMode
 
 from projects import study  # noqa: F401
 from sgpose.analysis.comparison import read_records, read_study, records_of
 from sgpose.analysis.comparison.run import load_config, run
 from sgpose.deploy import fold_guides
+from sgpose.deploy.folding import fuse_layers
 
 HERE = Path(__file__).parent / "paper"
 TABLES = ("table1", "table2", "table3")
@@ -35,15 +36,14 @@ TABLES = ("table1", "table2", "table3")
 def size_of(cfg: Config) -> tuple[float, float]:
     """Return millions of parameters and GFLOPs of a config's network as it is deployed."""
     model = MODELS.build(copy.deepcopy(cfg.model)).eval()
-    if hasattr(model.backbone, "guides"):
-        fold_guides(model)
-    network = torch.nn.Sequential(model.backbone, model.head)  # no row has a neck
+    fold = fold_guides if hasattr(model.backbone, "guides") else fuse_layers
+    fold(model)
+    network = torch.nn.Sequential(model.backbone, model.head).to("meta")  # no row has a neck
     width, height = cfg.codec["input_size"]
-    with torch.no_grad():
-        found = get_model_complexity_info(
-            network, input_shape=(3, height, width), show_table=False, show_arch=False
-        )
-    return found["params"] / 1e6, found["flops"] / 1e9
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.empty(1, 3, height, width, device="meta"))
+    params = sum(parameter.numel() for parameter in network.parameters())
+    return params / 1e6, counter.get_total_flops() / 2e9
 
 
 def table(name: str) -> str:

@@ -7,4 +7,4 @@ from sgpose.models import SegmentationGuidedHeadMixin
 
 @MODELS.register_module()
 class SGCPMHead(SegmentationGuidedHeadMixin, CPMHead):
-    """The guided head of stacked networks (Hourglass), which have heatmaps in each stage."""
+    """The guided head of Hourglass and of other networks with heatmaps in each stage."""

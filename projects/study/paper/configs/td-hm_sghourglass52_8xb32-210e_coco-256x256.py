@@ -1,14 +1,13 @@
-# A guide at the output of each stack.
-_base_ = ["td-hm_hourglass8_8xb64-210e_mpii-256x256.py"]
+# MMPose's Hourglass with a guide at its output.
+_base_ = [
+    "mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_hourglass52_8xb32-210e_coco-256x256.py"
+]
 
 custom_imports = dict(imports=["sgpose", "projects.study"], allow_failed_imports=False)
 
 model = dict(
     backbone=dict(
-        _delete_=True,
-        type="SGBackbone",
-        backbone=_base_.model.backbone,
-        guide_indices=tuple(range(8)),
+        _delete_=True, type="SGBackbone", backbone=_base_.model.backbone, guide_indices=(0,)
     ),
     head=dict(type="SGCPMHead"),
 )
