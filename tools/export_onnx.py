@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from mmengine.config import Config, DictAction
 
@@ -20,7 +21,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("config", help="config of the model")
     parser.add_argument("checkpoint", help="its weights")
-    parser.add_argument("--out", type=Path, help="file to write, else CHECKPOINT with .onnx")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="file to write, else CHECKPOINT with .onnx, in this folder for a URL",
+    )
     parser.add_argument(
         "--no-flip-test",
         action="store_true",
@@ -71,6 +76,13 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def beside(checkpoint: str) -> Path:
+    """Return where the file goes by itself: beside the checkpoint, or here for one of a URL."""
+    if "://" in checkpoint:
+        return Path(Path(urlsplit(checkpoint).path).name).with_suffix(".onnx")
+    return Path(checkpoint).with_suffix(".onnx")
+
+
 def main() -> None:
     args = parse_args()
     try:
@@ -79,7 +91,7 @@ def main() -> None:
         report = export_onnx(
             config,
             args.checkpoint,
-            args.out or Path(args.checkpoint).with_suffix(".onnx"),
+            args.out or beside(args.checkpoint),
             flip_test=not args.no_flip_test,
             heatmaps=args.heatmaps,
             guide_maps=args.guide_maps,
