@@ -38,9 +38,14 @@ def has_the_parents_of(cfg: Config, options: dict) -> bool:
     return True
 
 
-@pytest.mark.parametrize(
-    "path", sorted([*STUDIES.glob("*.yml"), *STUDIES.glob("paper/*.yml")]), ids=lambda p: p.stem
-)
+#: Those of the paper's tables build many large networks.
+FILES = [
+    *sorted(STUDIES.glob("*.yml")),
+    *(pytest.param(p, marks=pytest.mark.slow) for p in sorted(STUDIES.glob("paper/*.yml"))),
+]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_arm_of_the_studies_builds_and_is_one_of_its_own(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     study = read_study(path)
