@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import torch
 from mmpose.codecs import (
-    IntegralRegressionLabel,
     MSRAHeatmap,
     RegressionLabel,
     SimCCLabel,
@@ -62,7 +61,7 @@ def describe(
     if heatmaps and codec["type"] == "RegressionLabel":
         raise ValueError(f"{type(model.head).__name__} regresses coordinates: it has no heatmaps")
     scale, affine = read_pipeline(model.cfg.test_dataloader.dataset.pipeline)
-    decoder = getattr(model.head.decoder, "keypoint_codec", model.head.decoder)
+    decoder = model.head.decoder
     if tuple(affine.input_size) != tuple(decoder.input_size):
         raise ValueError(
             f"the test pipeline makes crops of {tuple(affine.input_size)}, the codec expects "
@@ -116,7 +115,7 @@ def describe_codec(decoder) -> dict:
         )
     if decode is SimCCLabel.decode and not decoder.use_dark:
         return dict(type="SimCCLabel", split_ratio=float(decoder.simcc_split_ratio))
-    if decode in (RegressionLabel.decode, IntegralRegressionLabel.decode):
+    if decode is RegressionLabel.decode:
         return dict(type="RegressionLabel")
     options = {
         name: getattr(decoder, name)
@@ -126,7 +125,7 @@ def describe_codec(decoder) -> dict:
     raise ValueError(
         f"the codec {type(decoder).__name__} {options or ''} cannot be exported: the graph decodes "
         "MSRAHeatmap, UDPHeatmap with heatmap_type='gaussian', SimCCLabel with use_dark=False, "
-        "RegressionLabel and IntegralRegressionLabel"
+        "and RegressionLabel"
     )
 
 
