@@ -51,7 +51,8 @@ def read_scalars(path: Path) -> list[dict]:
             record = json.loads(line)
         except json.JSONDecodeError:
             continue
-        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+        counted = isinstance(record, dict) and isinstance(record.get("step"), int)
+        if not counted or record.get("epoch", 1) == 0:  # MMEngine's epochs start at 1
             raise ValueError(
                 f"{path}, line {number}: no record with a `step`, as MMEngine's LocalVisBackend "
                 "writes them to vis_data/scalars.json; logs of MMPose 0.x and of other programs "
@@ -129,6 +130,8 @@ def plot_runs(
             if keys:
                 panels.append((title, sorted(set(keys)), "training"))
     panels += [(f"{metric} (validation)", [metric], "validation") for metric in metrics]
+    if not panels:
+        raise ValueError("there is nothing to plot: no run logs a loss or a validation metric")
 
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)

@@ -166,6 +166,11 @@ def _mask_geometry(
     input_size = getattr(codec, "input_size", cfg.get("input_size"))
     if isinstance(codec, YOLOXPoseAnnotationProcessor) and input_size is not None:
         input_size = input_size[::-1]  # the only one that has height and width
+    if input_size is None and not hasattr(codec, "scale_factor"):
+        raise ValueError(
+            f"{name} states no input_size, so its keypoints cannot be mapped to a mask: add "
+            "input_size to the codec's config if it takes one, or wrap another codec"
+        )
     if heatmap_size is not None:
         size = int(heatmap_size[0]), int(heatmap_size[1])  # a third one is of depths
         if mask_size is not None and tuple(mask_size) != size:
@@ -181,10 +186,5 @@ def _mask_geometry(
         raise ValueError(
             f"{name} has no heatmap_size: give SegmentationTarget a mask_size=(W, H), for "
             "instance a quarter of the input size"
-        )
-    if input_size is None:
-        raise ValueError(
-            f"{name} states no input_size, so its keypoints cannot be mapped to a mask: add "
-            "input_size to the codec's config if it takes one, or wrap another codec"
         )
     return size, (np.array(input_size) / size).astype(np.float32)

@@ -60,7 +60,14 @@ def describe(
     codec = describe_codec(getattr(model.head, "decoder", None))
     if heatmaps and codec["type"] == "RegressionLabel":
         raise ValueError(f"{type(model.head).__name__} regresses coordinates: it has no heatmaps")
-    scale, affine = read_pipeline(model.cfg.test_dataloader.dataset.pipeline)
+    dataset = model.cfg.test_dataloader.dataset
+    if "pipeline" not in dataset:
+        raise ValueError(
+            f"the test data set, a {dataset.type}, has no pipeline, by which MMPose and the "
+            "exported file crop persons: export with the data set that it wraps as "
+            "test_dataloader.dataset"
+        )
+    scale, affine = read_pipeline(dataset.pipeline)
     decoder = model.head.decoder
     if tuple(affine.input_size) != tuple(decoder.input_size):
         raise ValueError(

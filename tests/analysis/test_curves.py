@@ -116,10 +116,19 @@ def test_what_is_not_there_is_asked_for(run, tmp_path):
         plot_runs(dict(one=read_run(run)), ["PCK"])
     with pytest.raises(ValueError, match="no scalars"):
         read_run(write(tmp_path / "empty", "a", []))
+    unvalidated = read_run(write(tmp_path / "unvalidated", "a", [train(1)]))
+    with pytest.raises(ValueError, match="nothing to plot"):
+        plot_runs(dict(one=unvalidated), training=False)
 
 
 @pytest.mark.parametrize(
-    "line", ['{"mode": "train", "epoch": 1, "iter": 50, "lr": 0.001, "loss": 0.5}', "[1]", "3"]
+    "line",
+    [
+        '{"mode": "train", "epoch": 1, "iter": 50, "lr": 0.001, "loss": 0.5}',
+        '{"epoch": 0, "step": 50, "lr": 0.001, "loss": 0.5}',
+        "[1]",
+        "3",
+    ],
 )
 def test_logs_of_another_kind_are_refused(line, tmp_path):
     """As MMPose 0.x wrote them: the counter is ``iter``, within an epoch."""

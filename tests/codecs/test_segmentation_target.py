@@ -202,8 +202,9 @@ def test_bad_geometry():
         build(MSRA, mask_size=(24, 32))
     with pytest.raises(ValueError, match="needs keypoints of shape"):
         keypoint_discs(np.zeros((1, 3, 2)), np.ones((1, 3)), MAP, 5)
-    with pytest.raises(ValueError, match="states no input_size"):
-        build(dict(type="ImagePoseLifting", num_keypoints=17, root_index=0), mask_size=MAP)
+    for options in (dict(mask_size=MAP), {}):  # a mask size would not help
+        with pytest.raises(ValueError, match="states no input_size"):
+            build(dict(type="ImagePoseLifting", num_keypoints=17, root_index=0), **options)
 
 
 @pytest.mark.parametrize("name", ["decode", "batch_decode"])

@@ -417,6 +417,14 @@ def test_what_cannot_be_exported_faithfully_is_refused(trained, tmp_path, messag
     refused(trained(), tmp_path, message, **options)
 
 
+def test_a_wrapper_without_a_pipeline_does_not_say_how_to_crop(trained, tmp_path):
+    def edit(cfg):
+        inner = cfg.test_dataloader.dataset
+        cfg.test_dataloader.dataset = dict(type="RepeatDataset", dataset=inner, times=2)
+
+    refused(trained(), tmp_path, "a RepeatDataset, has no pipeline", edit=edit)
+
+
 @pytest.mark.parametrize(
     "options",
     [dict(to_float32=True), dict(color_type="grayscale"), dict(imdecode_backend="pillow")],

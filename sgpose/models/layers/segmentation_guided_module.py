@@ -54,7 +54,7 @@ def compose(conv: Kernel, proj: Kernel) -> tuple[Tensor, Tensor]:
         Weight (M, C', k, k) and bias (M,).
     """
     weight = (proj.weight @ conv.weight.flatten(1)).unflatten(1, conv.weight.shape[1:])
-    return weight, proj.weight @ conv.bias + proj.bias
+    return weight, F.linear(conv.bias, proj.weight, proj.bias)
 
 
 class SegmentationGuidedModule(nn.Module):

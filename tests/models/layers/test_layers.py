@@ -31,6 +31,16 @@ def test_module_equals_the_two_convolutions(channels, height, width, seed):
     torch.testing.assert_close(module.predict(x), expected, rtol=1e-10, atol=1e-12)
 
 
+def test_counters_of_operations_get_no_product_of_vectors():
+    """fvcore counts aten::matmul, and fails where one side has a single dimension."""
+    module = SegmentationGuidedModule(4)
+    features = torch.zeros(1, 4, 3, 3)
+    graph, _ = torch.jit._get_trace_graph(module, (features, features))  # as fvcore does
+    products = graph.findAllNodes("aten::matmul")
+    sizes = [len(value.type().sizes()) for node in products for value in node.inputs()]
+    assert sizes == [2, 2]
+
+
 def test_gradients_equal_those_of_the_two_convolutions():
     module = SegmentationGuidedModule(5).double()
     x = torch.randn(2, 5, 6, 4, dtype=torch.float64)
