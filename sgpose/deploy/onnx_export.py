@@ -46,6 +46,8 @@ from .verification import (
 
 MIN_OPSET = 13
 TRACED_PERSONS = 2
+#: The histories of the loss weighting and of an automatic loss weight.
+IN_TRAINING_ALONE = ("head.loss_weighting.", "head.segmentation_loss.")
 
 
 def export_onnx(
@@ -183,7 +185,7 @@ def load_model(config: str | Path | Config, checkpoint: str | Path) -> TopdownPo
 def _forget_loss_weighting(model: nn.Module, incompatible) -> None:
     """Leave out of a comparison of keys what matters in training alone."""
     for keys in (incompatible.missing_keys, incompatible.unexpected_keys):
-        keys[:] = [key for key in keys if not key.startswith("head.loss_weighting.")]
+        keys[:] = [key for key in keys if not key.startswith(IN_TRAINING_ALONE)]
 
 
 @torch.no_grad()

@@ -238,9 +238,13 @@ def test_the_history_of_the_loss_weighting_is_not_needed(trained, tmp_path):
     source = trained("plain")
     weights = torch.load(source.checkpoint, weights_only=False)["state_dict"]
     path = tmp_path / "weights.pth"
-    torch.save({k: v for k, v in weights.items() if "loss_weighting" not in k}, path)
-    loaded = load_model(Config(source.cfg.to_dict()), path).state_dict()
-    assert torch.equal(loaded["head.final_layer.weight"], weights["head.final_layer.weight"])
+    fewer = {k: v for k, v in weights.items() if "loss_weighting" not in k}
+    automatic = "head.segmentation_loss.auto_weight.log_ratio"  # of another loss_weight
+    assert automatic not in weights
+    for saved in (fewer, dict(weights, **{automatic: torch.zeros(())})):
+        torch.save(saved, path)
+        loaded = load_model(Config(source.cfg.to_dict()), path).state_dict()
+        assert torch.equal(loaded["head.final_layer.weight"], weights["head.final_layer.weight"])
 
 
 def report(tmp_path, **found) -> ExportReport:

@@ -207,6 +207,8 @@ class SegmentationGuidedHeadMixin(_Head):
     def _check_keypoints(self, sample) -> None:
         """Raise a ValueError if the targets have not as many channels as the head predicts."""
         needed = getattr(self, "out_channels", None)
+        if needed is not None:  # of which some are tags in associative embedding
+            needed = getattr(self, "num_keypoints", needed)
         labels = sample.get("gt_instance_labels", {})
         heatmaps = sample.gt_fields.get("heatmaps") if "gt_fields" in sample else None
         if isinstance(heatmaps, Tensor):

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.structures import InstanceData, PixelData
-from mmpose.models.heads import HeatmapHead, RegressionHead, RLEHead
+from mmpose.models.heads import AssociativeEmbeddingHead, HeatmapHead, RegressionHead, RLEHead
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample, merge_data_samples
 
@@ -524,3 +524,22 @@ def test_heatmaps_of_another_size_are_named():
     head.eval()
     with torch.no_grad():  # another input size in a test is nobody's mistake
         head(GuidedFeatures([torch.zeros(1, 4, 8, 8)], [torch.zeros(1, 1, 8, 8)]))
+
+
+def test_tags_of_associative_embedding_are_no_keypoints():
+    head = type("Head", (SegmentationGuidedHeadMixin, AssociativeEmbeddingHead), {})(
+        in_channels=4,
+        num_keypoints=5,
+        tag_dim=1,
+        deconv_out_channels=None,
+        keypoint_loss=dict(type="KeypointMSELoss"),
+        tag_loss=dict(type="AssociativeEmbeddingLoss"),
+    )
+    labels = dict(keypoint_weights=torch.ones(1, 5))
+    labels["keypoint_indices"] = torch.zeros(1, 5, 2, dtype=torch.long)
+    sample = PoseDataSample(gt_instance_labels=InstanceData(**labels))
+    sample.gt_fields = PixelData(heatmaps=torch.zeros(5, 6, 4), segmentation=torch.zeros(1, 6, 4))
+    sample.gt_fields.heatmap_mask = torch.ones(1, 6, 4)
+    feats = GuidedFeatures([torch.ones(1, 4, 6, 4)], [torch.zeros(1, 1, 6, 4)])
+    losses = head.loss(feats, [sample], {})
+    assert {"loss_kpt", "loss_pull", "loss_push", "loss_seg"} <= set(losses)
