@@ -105,7 +105,7 @@ def normalised(table: Table) -> Checked:
             )
     boxes = table.boxes
     small = (boxes[:, 2:] > 0).all(axis=1) & ((boxes[:, :2] + boxes[:, 2:]) <= 1.2).all(axis=1)
-    small &= large
+    small &= large & (boxes[:, :2] >= -0.2).all(axis=1)
     findings += finding(
         table,
         small & ~unit,
@@ -162,36 +162,39 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def box_form(table: Table) -> Checked:
-    """Whether the file's boxes are corners: as such they fit pictures and keypoints, else not."""
-    boxes, inner = table.boxes, extents(table)
+    """Whether a file's boxes are corners: as such they fit pictures and keypoints, else not."""
+    boxes, inner = table.boxes.copy(), extents(table)
+    findings: list[Finding] = []
     rows = table.usable & np.isfinite(boxes).all(axis=1) & (table.labelled.sum(axis=1) >= 2)
     rows &= np.isfinite(table.sizes).all(axis=1)
-    findings: list[Finding] = []
-    if not rows.any():
-        return findings, table
-    stated = boxes[rows]
-    corners = np.concatenate([stated[:, :2], stated[:, 2:] - stated[:, :2]], axis=1)
-    possible = (corners[:, 2:] > 0).all(axis=1) & (stated[:, 2:] <= table.sizes[rows] + 1).all(
-        axis=1
-    )
-    beyond = (stated[:, :2] + stated[:, 2:] > table.sizes[rows] + 1).any(axis=1)
-    better = _overlap(corners, inner[rows]) > _overlap(stated, inner[rows])
-    fits = possible & better & _holds(corners, inner[rows], 0.15)
-    if possible.mean() > 0.95 and fits.mean() > 0.8 and beyond.mean() > 0.2:
+    wrong, leave = np.zeros(len(table), bool), 0
+    for number in range(len(table.files)):
+        here = table.rows[:, 0] == number
+        chosen = rows & here
+        if not chosen.any():
+            continue
+        stated, sizes = boxes[chosen], table.sizes[chosen]
+        corners = np.concatenate([stated[:, :2], stated[:, 2:] - stated[:, :2]], axis=1)
+        possible = (corners[:, 2:] > 0).all(axis=1) & (stated[:, 2:] <= sizes + 1).all(axis=1)
+        beyond = (stated[:, :2] + stated[:, 2:] > sizes + 1).any(axis=1)
+        better = _overlap(corners, inner[chosen]) > _overlap(stated, inner[chosen])
+        fits = possible & better & _holds(corners, inner[chosen], 0.15)
+        if possible.mean() > 0.95 and fits.mean() > 0.8 and beyond.mean() > 0.2:
+            wrong |= here
+            leave += int(beyond.sum())
+    if wrong.any():
         findings += finding(
             table,
-            rows,
+            rows & wrong,
             "box-corners",
             "error",
-            f"boxes look like x1, y1, x2, y2 ({beyond.sum()} of {len(stated)} leave their picture "
-            "as x, y, width, height)",
+            f"boxes look like x1, y1, x2, y2 ({leave} of {(rows & wrong).sum()} leave their "
+            "picture as x, y, width, height)",
             "--fix writes x, y, width, height",
             True,
         )
-        boxes = boxes.copy()
-        boxes[:, 2:] -= boxes[:, :2]
-        return findings, replace(table, boxes=boxes)
-    return findings, table
+        boxes[wrong, 2:] -= boxes[wrong, :2]
+    return findings, replace(table, boxes=boxes)
 
 
 def _holds(boxes: np.ndarray, inner: np.ndarray, tolerance: float) -> np.ndarray:

@@ -221,22 +221,17 @@ def histograms(tables: dict[str, Table], width: int) -> np.ndarray:
     figure = Figure(figsize=(max(width, 900) / 100, 6), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.subplot_mosaic([["persons", "size", "shape"], ["share", "share", "share"]])
+    measured = {split: _measured(table) for split, table in tables.items()}
+    longest = np.concatenate([longer for _, longer, _ in measured.values()])
+    edges = np.geomspace(max(1, longest.min(initial=1e9) - 1), longest.max(initial=2) + 1, 30)
+    most = max(per_image.max(initial=1) for per_image, _, _ in measured.values())
+    persons = np.arange(0.5, min(most, 30) + 1.5)
     for i, (split, table) in enumerate(tables.items()):
-        rows = table.usable
-        per_image = np.bincount(table.image[rows & (table.image >= 0)], minlength=1)
-        per_image = per_image[per_image > 0]
-        boxes = table.boxes[rows]
-        boxes = boxes[np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)]
+        per_image, longer, ratio = measured[split]
         style: dict = dict(alpha=0.6, label=split)
-        if len(per_image):
-            edges = np.arange(0.5, min(per_image.max(), 30) + 1.5)
-            axes["persons"].hist(np.minimum(per_image, 30), bins=edges.tolist(), **style)
-        if len(boxes):
-            longer = boxes[:, 2:].max(axis=1)
-            edges = np.geomspace(max(1, longer.min()), longer.max() + 1, 30)
-            axes["size"].hist(longer, bins=edges.tolist(), **style)
-            ratio = np.clip(boxes[:, 2] / boxes[:, 3], 0.25, 4)
-            axes["shape"].hist(ratio, bins=np.geomspace(0.25, 4, 25).tolist(), **style)
+        axes["persons"].hist(np.minimum(per_image, 30), bins=persons.tolist(), **style)
+        axes["size"].hist(longer, bins=edges.tolist(), **style)
+        axes["shape"].hist(ratio, bins=np.geomspace(0.25, 4, 25).tolist(), **style)
         places = (
             np.arange(len(names)) + 0.8 * (i - 0.5) / 2 if len(tables) > 1 else range(len(names))
         )
@@ -253,6 +248,7 @@ def histograms(tables: dict[str, Table], width: int) -> np.ndarray:
         axes[key].set_xscale("log")
         axes[key].xaxis.set_major_formatter("{x:g}")
         axes[key].minorticks_off()
+    axes["persons"].xaxis.get_major_locator().set_params(integer=True)
     axes["shape"].set_xticks([0.25, 0.5, 1, 2, 4])
     axes["share"].set_ylim(0, 1)
     step = -(-len(names) // SHOWN_NAMES)
@@ -262,6 +258,16 @@ def histograms(tables: dict[str, Table], width: int) -> np.ndarray:
     axes["persons"].legend(frameon=False)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _measured(table: Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Objects in each image that has some; longer side and width over height of boxes."""
+    rows = table.usable
+    per_image = np.bincount(table.image[rows & (table.image >= 0)], minlength=1)
+    boxes = table.boxes[rows]
+    boxes = boxes[np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)]
+    ratio = np.clip(boxes[:, 2] / boxes[:, 3], 0.25, 4)
+    return per_image[per_image > 0], boxes[:, 2:].max(axis=1, initial=0), ratio
 
 
 def picture(sheets: Sequence[np.ndarray]) -> np.ndarray:

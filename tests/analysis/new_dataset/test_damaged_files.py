@@ -19,6 +19,7 @@ from sgpose.analysis.new_dataset.pictures import (
     same_pictures,
 )
 from sgpose.analysis.new_dataset.read import read
+from sgpose.analysis.new_dataset.report import histograms
 
 COUNT = 40
 
@@ -334,6 +335,45 @@ def test_text_in_place_of_keypoints_is_found(set_of):
     put("keypoints", "none", 4)(content, root)
     (found,), _ = look(root, content)
     assert (found.code, found.ids) == ("keypoints-number", (5,))
+
+
+def test_a_box_left_of_its_picture_is_not_taken_for_parts_of_it(set_of):
+    root, content = set_of
+    put("bbox", [-50, -50, 20, 20], 4)(content, root)
+    (found,), mended = look(root, content)
+    assert (found.code, found.ids) == ("box-elsewhere", (5,))
+    x, y, width, height = mended.boxes[4]
+    assert x >= 0 and y >= 0 and x + width <= WIDTH and y + height <= HEIGHT
+
+
+def test_one_file_of_corners_among_others_is_found(set_of):
+    root, content = set_of
+    paths = [root.parent / name for name in ("a.json", "b.json")]
+    halves = content["annotations"][: COUNT // 2], content["annotations"][COUNT // 2 :]
+    paths[0].write_text(json.dumps(dict(content, annotations=halves[0])))
+    clean = [a["bbox"] for a in content["annotations"]]
+    damaged = {"annotations": json.loads(json.dumps(halves[1])), "images": content["images"]}
+    corners(damaged, root)
+    paths[1].write_text(json.dumps(dict(content, annotations=damaged["annotations"])))
+    table = read(paths)
+    findings, mended = examine(table, table.image_sizes)
+    (found,) = [f for f in findings if f.code == "box-corners"]
+    assert found.ids == tuple(f"b.json:{i}" for i in range(COUNT // 2 + 1, COUNT + 1))
+    assert np.allclose(mended.boxes, clean)
+
+
+def test_a_single_box_of_each_split_is_seen_in_the_histogram_of_sizes(set_of):
+    root, content = set_of
+    tables = {}
+    for split, size in (("train", 40), ("val", 100)):
+        put("bbox", [5, 5, size / 2, size], 4)(content, root)
+        path = root.parent / f"{split}.json"
+        path.write_text(json.dumps(dict(content, annotations=content["annotations"][4:5])))
+        tables[split] = read([path])
+    panel = histograms(tables, 900)[60:260, 320:580].astype(int)
+    blue = (panel[..., 2] - panel[..., 0] > 40).sum()
+    orange = (panel[..., 0] - panel[..., 2] > 40).sum()
+    assert min(blue, orange) > 500
 
 
 def test_a_skeleton_of_names_is_read(set_of):
