@@ -16,7 +16,8 @@ async function run() {
   el("status").textContent = "Finding poses";
   const spec = JSON.parse(await description.text());
   const session = await ort.InferenceSession.create(await model.arrayBuffer());
-  const bitmap = await createImageBitmap(picture);
+  // OpenCV ignores colour profiles, and so did the training
+  const bitmap = await createImageBitmap(picture, { colorSpaceConversion: "none" });
   const canvas = el("canvas"), pen = canvas.getContext("2d");
   [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
   pen.drawImage(bitmap, 0, 0);

@@ -16,7 +16,8 @@ if (!picture) {
 
 const spec = JSON.parse(await readFile(model.replace(/\.onnx$/, ".json"), "utf8"));
 const session = await ort.InferenceSession.create(model);
-const upright = sharp(picture).rotate().toColourspace("srgb").removeAlpha();
+// OpenCV ignores colour profiles, and so did the training
+const upright = sharp(picture, { ignoreIcc: true }).rotate().toColourspace("srgb").removeAlpha();
 const { data, info } = await upright.raw().toBuffer({ resolveWithObject: true });
 const boxes = texts.map((text) => text.split(",").map(Number));
 const poses = await findPoses(ort, session, spec, { ...info, data }, boxes);

@@ -73,6 +73,15 @@ def test_node_finds_the_same_poses_and_draws_them(folder, picture):
 
 
 @pytest.mark.slow
+def test_node_ignores_colour_profiles_as_opencv_does(folder):
+    photograph = EXAMPLES.parent / "docs/images/000000000785.jpg"  # Adobe RGB
+    box = [281.0, 45.0, 500.0, 392.0]
+    command = ["node", "run.mjs", "pose.onnx", str(photograph), ",".join(map(str, box))]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    check(json.loads(done.stdout), folder / "pose.onnx", cv2.imread(str(photograph)), [box])
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path")
 def test_a_page_finds_the_same_poses(folder, picture):
     sync_api = pytest.importorskip("playwright.sync_api")
