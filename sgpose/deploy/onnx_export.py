@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.runner import load_checkpoint
+from mmengine.runner.checkpoint import CheckpointLoader
 from mmpose.apis import init_model
 from mmpose.models.pose_estimators import TopdownPoseEstimator
 from torch import nn
@@ -173,13 +174,22 @@ def load_model(config: str | Path | Config, checkpoint: str | Path) -> TopdownPo
         loaded = load_checkpoint(model, str(checkpoint), map_location="cpu", strict=True)
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        if "fold_guides" in reason:
+        if "fold_guides" in reason or _is_fused(model, str(checkpoint)):
             reason = "it is of a folded model: export the checkpoint that it was folded from"
         raise ValueError(
             f"{checkpoint} does not fit the config: {reason[:600]}{'...' * (len(reason) > 600)}"
         ) from error
     model.dataset_meta = loaded.get("meta", {}).get("dataset_meta", model.dataset_meta)
     return model
+
+
+def _is_fused(model: nn.Module, checkpoint: str) -> bool:
+    """Whether the model has batch normalisations, and the weights have biases in their places."""
+    weights = CheckpointLoader.load_checkpoint(checkpoint, map_location="cpu")
+    given = weights.get("state_dict", weights) if isinstance(weights, dict) else {}
+    convs = [n for n, m in model.named_modules() if isinstance(m, nn.Conv2d) and m.bias is None]
+    fused = any(f"{name}.bias" in given for name in convs)
+    return fused and not any(name.endswith(".running_mean") for name in given)
 
 
 def _forget_loss_weighting(model: nn.Module, incompatible) -> None:

@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from deployed_models import EXTRA, PLAIN, ROOT, random_model, small_config
+from deployed_models import EXTRA, PLAIN, ROOT, TOY, random_model, small_config
 from mmengine.config import Config
 from mmpose.apis import init_model
 from mmpose.codecs import MSRAHeatmap, SimCCLabel, UDPHeatmap
@@ -447,8 +447,14 @@ def test_an_unknown_transform_is_refused(trained, tmp_path):
     refused(trained(), tmp_path, "pipeline is .*YOLOXHSVRandomAug", edit=edit)
 
 
-def test_weights_of_a_folded_model_are_refused(trained, tmp_path):
-    source = trained("plain")
+SUPERVISION = (
+    ROOT / "configs/sg_hrnet/lspet/td-hm_sghrnet-w16-supervision_1xb32-60e_lspet-128x96.py"
+)
+
+
+@pytest.mark.parametrize("config", [TOY, SUPERVISION], ids=["gated", "supervision"])
+def test_weights_of_a_folded_model_are_refused(config, trained, tmp_path):
+    source = trained("plain", config)
     (tmp_path / "w").mkdir()
     torch.save(fold_guides(source.model()).state_dict(), tmp_path / "w" / "folded.pth")
     (tmp_path / "out").mkdir()
