@@ -32,7 +32,6 @@ DTYPES = [np.float64, np.float32, np.float16, np.int64, np.int8, np.uint8, bool,
 SIZE = (12, 16)
 CODEC = dict(type="MSRAHeatmap", input_size=(48, 64), heatmap_size=SIZE, sigma=1)
 CODECS = [CODEC, dict(CODEC, unbiased=True), dict(CODEC, type="UDPHeatmap")]
-LINKS = [[0, 1], [1, 2]]
 
 
 def anything(shapes) -> st.SearchStrategy[np.ndarray]:
@@ -56,7 +55,7 @@ def coordinates(shapes, low: float = -100, high: float = 200) -> st.SearchStrate
 
 def check_codec(data) -> bool:
     """``SegmentationTarget.encode`` returns a mask of zeros and ones and finite targets."""
-    encoder, parts = data.draw(st.sampled_from(list(encoders())))
+    encoder = data.draw(st.sampled_from(encoders()))
     persons = st.just(1) if data.draw(st.booleans()) else st.integers(0, 3)
     shape = st.tuples(persons, st.integers(0, 5), st.sampled_from([2, 2, 2, 3, 1]))
     usual = coordinates(shape)
@@ -65,14 +64,12 @@ def check_codec(data) -> bool:
     nearly = coordinates(st.just(keypoints.shape[:-1]), -1, 2)
     other = anything(array_shapes(min_dims=0, max_dims=3))
     visible = data.draw(st.none() | fitting | fitting | nearly | other)
-    kwargs = dict(skeleton_links=LINKS) if parts == "limbs" else {}
     try:
-        encoded = encoder.encode(keypoints, visible, **kwargs)
+        encoded = encoder.encode(keypoints, visible)
     except (ValueError, AssertionError) as error:
         return refused(error)
     mask = encoded["segmentation"]
-    channels = len(LINKS) if parts == "limbs" else 1
-    assert mask.shape == (channels, *SIZE[::-1]) and mask.dtype == np.float32
+    assert mask.shape == (1, *SIZE[::-1]) and mask.dtype == np.float32
     assert np.isin(mask, (0, 1)).all()
     assert np.isfinite(encoded["heatmaps"]).all()
     assert np.isfinite(encoded["keypoint_weights"].astype(float)).all()
@@ -88,11 +85,7 @@ def encoders() -> tuple:
 
     init_default_scope("mmpose")
     build = dict(type="SegmentationTarget", radius=2.0)
-    return tuple(
-        (KEYPOINT_CODECS.build(dict(build, codec=codec, parts=parts)), parts)
-        for codec in CODECS
-        for parts in ("keypoints", "limbs")
-    )
+    return tuple(KEYPOINT_CODECS.build(dict(build, codec=codec)) for codec in CODECS)
 
 
 def check_onnx(data) -> bool:

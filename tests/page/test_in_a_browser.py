@@ -202,8 +202,7 @@ def test_people_are_found_and_their_boxes_shown(page, serve, photo):
     with serve(dict(fixed=model), detector=lambda image: np.float32([[10, 20, 90, 300]])) as port:
         page.goto(f"http://127.0.0.1:{port}")
         page.set_input_files("#file", photo)
-        page.wait_for_function("document.getElementById('boxes').value")
-        assert page.input_value("#boxes") == "10, 20, 90, 300"
+        sync_api.expect(page.locator("#boxes")).to_have_value("10, 20, 90, 300")
         assert "1 person found" in page.inner_text("#status")
         page.click("#run:enabled")
         page.wait_for_selector("#result", state="visible")
