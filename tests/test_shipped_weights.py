@@ -52,11 +52,11 @@ def test_both_files_find_the_same_keypoints(poses):
 
 
 def test_the_skeleton_on_the_photograph_is_right(poses):
-    """Every joint lies within a tenth of the box's longer side of where people see it."""
+    """Every joint lies within an eighth of the box's longer side of where people see it."""
     _, (keypoints, scores, *_), spec = poses
     found = dict(zip(spec.keypoint_names, keypoints[0]))
     away = {name: np.linalg.norm(found[name] - place) for name, place in ANNOTATED.items()}
-    assert max(away.values()) < 0.1 * (392 - 45), away
+    assert max(away.values()) < (392 - 45) / 8, away
     assert found["head_top"][1] < found["neck"][1] < found["left_hip"][1]
     assert scores.mean() > 0.5
 
@@ -73,7 +73,7 @@ def test_which_operators_take_the_time():
     times = script["operator_times"](script["after_the_first"](events))
     assert times.most_common(1)[0][0] == "Conv"
     nodes = Counter(node.op_type for node in load(onnx).graph.node)
-    assert {"Conv", "Add", "Sigmoid"} <= set(times) & set(nodes)
+    assert {"Conv", "Add"} <= set(times) & set(nodes)
 
     def event(start, duration, operator=None):
         kind = dict(cat="Node", args=dict(op_name=operator)) if operator else dict(cat="Session")
