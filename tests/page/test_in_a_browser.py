@@ -74,6 +74,22 @@ def drag(page, x1, y1, x2, y2):
     page.mouse.up()
 
 
+def test_the_example_comes_with_a_box_round_its_person(page, serve):
+    model = FixedModel()
+    with serve(dict(fixed=model)) as port:
+        page.goto(f"http://127.0.0.1:{port}")
+        page.wait_for_load_state("networkidle")
+        if not page.locator("#example").is_visible():
+            pytest.skip("this copy has no example")
+        page.click("#example")
+        sync_api.expect(page.locator("#boxes")).to_have_value("281, 45, 500, 392")
+        page.click("#run")
+        page.wait_for_selector("#result", state="visible")
+    ((_, given),) = model.seen
+    assert np.asarray(given).tolist() == [[281, 45, 500, 392]]
+    assert page.errors == []
+
+
 def test_a_photo_is_dropped_and_its_poses_are_shown(page, serve, photo, tmp_path):
     model = FixedModel(guides=2)
     with serve(dict(other=FixedModel(), fixed=model)) as port:

@@ -429,6 +429,8 @@ el("shoot").onclick = shoot;
 el("example").onclick = async () => {
   await take(await (await fetch("example.jpg")).blob());
   el("credit").hidden = false;
+  if (!about.detector) el("boxes").value = "281, 45, 500, 392"; // round the whole skier
+  draw();
 };
 el("run").onclick = run;
 el("people").onclick = findPeople;
