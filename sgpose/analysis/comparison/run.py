@@ -18,6 +18,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 import sgpose
 
 from ...engine.atomic_backend import AtomicBackend
+from ..check_config import check_config
 from ..data_sets import dataset_parts
 from .arms import read_config
 from .records import config_hash, git_state, read_curve, read_seconds, versions
@@ -42,6 +43,7 @@ def run(job: dict) -> dict:
 
     Raises:
         KeyError: If the test reports no metric of the asked name.
+        ValueError: Before anything is trained, if the config cannot be.
     """
     cfg = load_config(job["config"], job["options"])
     identity = config_hash(cfg.to_dict())
@@ -51,6 +53,8 @@ def run(job: dict) -> dict:
     if cfg.resume:  # else MMEngine would resume what it is told to load
         cfg.load_from = None
     cfg.test_evaluator = _evaluators(cfg)
+    if problems := check_config(cfg):
+        raise ValueError("\n".join(problems))
 
     runner = Runner.from_cfg(cfg)
     runner.train()

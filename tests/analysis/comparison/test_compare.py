@@ -374,3 +374,12 @@ def test_the_metric_is_that_of_the_best_checkpoint_unless_given(tmp_path):
         (tmp_path / "study.yml").write_text(f"arms: {{y: {{config: {other}}}}}")
         with pytest.raises(ValueError, match="no single metric"):
             read_study(tmp_path / "study.yml")
+
+
+def test_a_config_that_cannot_be_trained_is_found_before_it_is(tmp_path):
+    options = tiny_options(tmp_path / "toy")
+    options["default_hooks.checkpoint.save_best"] = "coco/of nobody"
+    job = dict(config=str(TOY), options=options, seed=0, metric="coco/AP", tests={})
+    with pytest.raises(ValueError, match="coco/of nobody"):
+        train_and_test(dict(job, work_dir=str(tmp_path / "run")))
+    assert not (tmp_path / "run").exists()
