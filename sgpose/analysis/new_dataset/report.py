@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageOps
 
 from ...visualization.sheet import PAPER, Cell, contact_sheet
@@ -248,7 +249,7 @@ def histograms(tables: dict[str, Table], width: int) -> np.ndarray:
         axes[key].set_xscale("log")
         axes[key].xaxis.set_major_formatter("{x:g}")
         axes[key].minorticks_off()
-    axes["persons"].xaxis.get_major_locator().set_params(integer=True)
+    axes["persons"].xaxis.set_major_locator(MaxNLocator(integer=True))
     axes["shape"].set_xticks([0.25, 0.5, 1, 2, 4])
     axes["share"].set_ylim(0, 1)
     step = -(-len(names) // SHOWN_NAMES)
