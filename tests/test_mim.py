@@ -196,7 +196,7 @@ def test_mim_gridsearch_takes_only_values_of_the_configs_type(commands):
 @pytest.mark.slow
 def test_an_installed_wheel_is_as_good_as_an_editable_install(tmp_path):
     source, target = tmp_path / "source", tmp_path / "target"
-    for name in ("configs", "sgpose", "tools"):
+    for name in ("configs", "docs/images", "sgpose", "tools"):
         ignore = shutil.ignore_patterns("__pycache__", ".mim")
         shutil.copytree(ROOT / name, source / name, ignore=ignore)
     for path in ROOT.iterdir():
