@@ -20,6 +20,15 @@ PLAIN = [p for p in CONFIGS if p not in GUIDED]
 TWINS = [p for p in PLAIN if p.with_name(p.name.replace("hrnet", "sghrnet")) in GUIDED]
 
 
+def large_ones_are_slow(configs: list[Path]) -> list:
+    """Parameters of a test, the networks that take longest left to the slow tests."""
+    large = [pytest.mark.slow]
+    return [
+        pytest.param(p, id=p.stem, marks=large if "w48" in p.stem or "384x" in p.stem else [])
+        for p in configs
+    ]
+
+
 def score(runner: Runner) -> float:
     """Return what the config calls its best score."""
     return runner.message_hub.get_scalar(f"val/{runner.cfg.best_metric}").current()
@@ -45,7 +54,7 @@ class Watch(Hook):
         self.moved = [k for k, v in self.before.items() if not torch.equal(v, parameters[k])]
 
 
-@pytest.mark.parametrize("config", GUIDED, ids=lambda p: p.stem)
+@pytest.mark.parametrize("config", large_ones_are_slow(GUIDED))
 def test_config_trains_one_step_and_validates(config, tmp_path):
     with torch.device("meta"):  # the network as it is shipped; a shallower one is trained
         shipped = MODELS.build(Config.fromfile(config).model)

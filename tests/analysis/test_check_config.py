@@ -229,6 +229,7 @@ def test_no_check_starts_all_the_same(folder, tmp_path, monkeypatch):
         train(monkeypatch, folder / "guided.py", "--no-check", *OPTIONS, best)
 
 
+@pytest.mark.slow
 def test_the_check_leaves_training_as_it_was(folder, tmp_path, monkeypatch):
     """The same weights come out with the check and without."""
     monkeypatch.chdir(tmp_path)

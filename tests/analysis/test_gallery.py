@@ -171,6 +171,7 @@ def test_predictions_are_those_of_inference(people, checkpoints, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_an_interrupted_prediction_goes_on_where_it_was(people, checkpoints, tmp_path, monkeypatch):
     cfg = load(GUIDED, people)
     seen = []
@@ -270,6 +271,7 @@ def test_sheet_and_page_hold_all_pictures():
         assert cv2.imdecode(picture, cv2.IMREAD_COLOR).shape == (40, 30, 3)
 
 
+@pytest.mark.slow
 def test_two_models_from_the_command_line(people, checkpoints, tmp_path, monkeypatch):
     out = tmp_path / "gallery"
     options = [

@@ -73,6 +73,7 @@ def test_the_stand_in_finds_the_boxes_it_was_given():
     assert (found.scores == 1).all() and (found.labels == 0).all()
 
 
+@pytest.mark.slow
 def test_peak_memory_is_that_of_the_new_process_alone():
     ballast = np.ones(40_000_000)  # 320 MB
     in_a_new_one = in_process(process_peak)
@@ -133,6 +134,7 @@ def test_a_step_trains_hrnet_and_sghrnet_on_the_same_batch(small):
         assert steps[-1]["loss_kpt"] < steps[0]["loss_kpt"]
 
 
+@pytest.mark.slow
 def test_all_forms_of_a_network_give_its_heatmaps(small):
     case = of("forward", small, "W16 128x96, batch 1")
     with case.prepare() as candidates:
@@ -157,6 +159,7 @@ def test_all_forms_of_a_network_give_its_heatmaps(small):
         np.testing.assert_allclose(heatmaps, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_compiled_is_fused_and_gives_the_same(small, monkeypatch):
     given = []
     monkeypatch.setattr(torch, "compile", lambda network: given.append(network) or network)
@@ -173,6 +176,7 @@ def test_what_is_compiled_is_fused_and_gives_the_same(small, monkeypatch):
     assert len(given) == 2 and norms == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flip", ["off", "on"])
 def test_all_ways_in_find_the_same_persons(small, flip):
     case = of("persons", small, f"W16 128x96, 4 persons a picture, flip test {flip}")
@@ -198,6 +202,7 @@ def test_all_ways_in_find_the_same_persons(small, flip):
         assert np.median(far) < 1e-2
 
 
+@pytest.mark.slow
 def test_the_runtime_is_measured_beside_its_graph_and_rtmlib(small):
     case = of("runtime", small, "W16 128x96, 4 persons in 640x480")
     assert case.persons == 4
@@ -235,6 +240,7 @@ def test_openvino_is_measured_in_both_precisions(small, with_openvino, monkeypat
     assert in_bf16 == plain and config == {"CPU": {"INFERENCE_PRECISION_HINT": "bf16"}}
 
 
+@pytest.mark.slow
 def test_ways_in_take_providers(small):
     providers = dict(ours=("CPUExecutionProvider", {}))
     with sections._ways(small, "W16 128x96", 1, 2, False, providers) as candidates:

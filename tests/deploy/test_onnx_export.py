@@ -171,6 +171,7 @@ def test_a_plain_network_can_be_exported(trained, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_the_pictures_to_compare_on_are_those_given(trained, tmp_path):
     source = trained("plain")
     cv2.imwrite(str(tmp_path / "a.png"), toy_sample(5, 0)[0])
@@ -462,6 +463,7 @@ def test_weights_of_a_folded_model_are_refused(config, trained, tmp_path):
     refused(source, tmp_path / "out", message, checkpoint=tmp_path / "w" / "folded.pth")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [dict(half=True), dict(fp16=True)])
 def test_half_the_room_and_nearly_the_same_heatmaps(trained, exported, tmp_path, options):
     source, plain = trained("plain"), exported("plain", guide_maps=True)

@@ -263,6 +263,7 @@ def test_other_storage_is_left_to_its_backend(tmp_path):
     assert "last_checkpoint" in names(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="forks")
 def test_a_run_killed_while_saving_can_be_resumed():
     """The script's default of a hundred kills takes a minute or two; here are a few."""

@@ -43,6 +43,7 @@ def assert_same(one, other):
         assert torch.equal(value, other[name]), name
 
 
+@pytest.mark.slow
 def test_resumed_with_persistent_workers_equals_uninterrupted(data, tmp_path):
     def cfg():
         return exact(small_toy_run(data, tmp_path, workers=2, epochs=2))
@@ -69,6 +70,7 @@ def test_without_the_hook_it_does_not(data, tmp_path):
     assert all(after[i] != whole[i] for i in range(STEPS, 2 * STEPS))
 
 
+@pytest.mark.slow
 def test_killed_in_an_epoch_and_resumed_equals_uninterrupted(data, tmp_path):
     whole, state = train(exact(small_toy_run(data, tmp_path / "whole")), Diary())
     code = (

@@ -123,6 +123,7 @@ def test_one_epoch_runs(guide, op, data, tmp_path):
     assert (tmp_path / "work" / "epoch_1.pth").is_file()
 
 
+@pytest.mark.slow
 def test_perfect_predictions_get_full_marks(data, tmp_path):
     """The evaluators work with the metainfo, and save_best is among what they give."""
     for metric, best in (("pck", "PCK"), ("ap", "coco/AP")):
@@ -140,6 +141,7 @@ def test_perfect_predictions_get_full_marks(data, tmp_path):
         assert evaluator.evaluate(4)[best] == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_annotated_areas_and_known_names_are_judged_by_ap(data, tmp_path):
     assert make(data, tmp_path).preset.save_best == "PCK"  # seven points that nobody knows
     coco = [
