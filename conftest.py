@@ -32,6 +32,10 @@ collect_ignore = [] if find_spec("mim") else ["tests/test_mim.py"]
 @pytest.fixture(autouse=True)
 def mmpose_scope():
     """Look names up in MMPose's registries and keep its long initialisation log away."""
+    for logger in MMLogger._instance_dict.values():  # one that an earlier test closed has no file
+        for handler in list(logger.handlers):
+            if isinstance(handler, logging.FileHandler) and handler.stream is None:
+                logger.removeHandler(handler)
     MMLogger.get_instance("mmengine").setLevel(logging.WARNING)
     init_default_scope("mmpose")
     for visualizer in (PoseLocalVisualizer, SGLocalVisualizer):

@@ -11,6 +11,7 @@ let picture = null; // its ImageBitmap, upright
 let answer = null; // of POST /pose
 let overlay = null; // number of the guide laid over the picture
 let about = { max_bytes: Infinity, max_pixels: Infinity, titles: [] }; // of GET /models
+const told = fetch("models").then((answer) => answer.json());
 
 const rgb = (colour) => `rgb(${colour.join(",")})`;
 
@@ -148,6 +149,7 @@ async function take(blob) {
     say("The file is not a picture that this browser can show: send a JPEG or PNG", "error");
     return;
   }
+  about = await told; // a photo may be chosen before the server has answered
   if (bitmap.width * bitmap.height > about.max_pixels) {
     say(`The picture is ${bitmap.width}x${bitmap.height}, more than ${about.max_pixels / 1e6} million pixels: send a smaller one`, "error");
     return;
@@ -444,7 +446,7 @@ el("threshold").oninput = () => {
   showPerson();
 };
 
-about = await (await fetch("models")).json();
+about = await told;
 el("model").replaceChildren(...about.models.map((name, i) => new Option(about.titles[i] || name, name)));
 el("people").hidden = !about.detector;
 el("example").hidden = !about.example;
