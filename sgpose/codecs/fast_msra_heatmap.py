@@ -14,6 +14,11 @@ class FastMSRAHeatmap(MSRAHeatmap):
 
     :class:`SegmentationTarget` uses it wherever it is told to wrap a plain ``MSRAHeatmap``.
     Arguments and decoding are MSRAHeatmap's.
+
+    Example:
+        >>> codec = FastMSRAHeatmap(input_size=(192, 256), heatmap_size=(48, 64), sigma=2)
+        >>> codec.encode(np.full((1, 17, 2), 96, np.float32))["heatmaps"].shape
+        (17, 64, 48)
     """
 
     def encode(self, keypoints: np.ndarray, keypoints_visible: np.ndarray | None = None) -> dict:

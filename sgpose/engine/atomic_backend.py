@@ -49,6 +49,9 @@ class AtomicBackend(LocalBackend):
 
     Select it with ``backend_args=dict(backend='atomic')``. A process that is killed while it puts
     a file leaves one beside it whose name ends in ``.unfinished``.
+
+    Example:
+        >>> AtomicBackend().put_text("whole or not at all", "result.json")
     """
 
     def put(self, obj: bytes, filepath: str | Path) -> None:

@@ -21,6 +21,11 @@ class BFloat16CPUOptimWrapper(OptimWrapper):
     read it: set ``model.train_cfg.compute_acc=False``. Validation stays in float32.
 
     The arguments are those of ``OptimWrapper``.
+
+    Example:
+        >>> optim_wrapper = dict(
+        ...     type="BFloat16CPUOptimWrapper", optimizer=dict(type="Adam", lr=1e-3)
+        ... )
     """
 
     @contextmanager
@@ -34,6 +39,9 @@ class ChannelsLastHook(Hook):
     """Keep the model's convolution kernels in channels-last memory, and with them its features.
 
     The values stay the same; oneDNN and cuDNN convolve this layout faster.
+
+    Example:
+        >>> custom_hooks = [dict(type="ChannelsLastHook")]
     """
 
     def before_run(self, runner) -> None:

@@ -18,6 +18,9 @@ class PerKeypointPCK(PCKAccuracy):
         thr (float): Threshold, > 0. Defaults to 0.2.
         prefix (str): Prefix of the metrics' names. Defaults to ``'pck'``.
         collect_device (str): As in PCKAccuracy.
+
+    Example:
+        >>> test_evaluator = [dict(type="PCKAccuracy", thr=0.2), dict(type="PerKeypointPCK")]
     """
 
     default_prefix = "pck"

@@ -22,6 +22,9 @@ class SGLocalVisualizer(PoseLocalVisualizer):
     ``guide_maps``, ``guide_input_center`` and ``guide_input_scale`` from ``pred_instances``, which
     guided heads fill in with ``output_heatmaps=True`` in the model's test config. Without them it
     draws what PoseLocalVisualizer draws. The arguments are those of PoseLocalVisualizer.
+
+    Example:
+        >>> visualizer = dict(type="SGLocalVisualizer")
     """
 
     @master_only

@@ -13,6 +13,9 @@ class LoadImageOnce(LoadImage):
     fastest is ``num_workers=0``. Transforms may write into ``results['img']``: it is a copy.
 
     The arguments are those of ``LoadImage``.
+
+    Example:
+        >>> train_pipeline = [dict(type="LoadImageOnce"), *rest_of_the_pipeline]
     """
 
     def __init__(self, **kwargs) -> None:

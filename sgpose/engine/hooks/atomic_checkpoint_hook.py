@@ -40,6 +40,9 @@ class AtomicCheckpointHook(CheckpointHook):
     lies in its own. A work folder that was moved can be resumed.
 
     The arguments are those of CheckpointHook.
+
+    Example:
+        >>> default_hooks = dict(checkpoint=dict(type="AtomicCheckpointHook", interval=10))
     """
 
     # a runner may validate or save without training

@@ -42,6 +42,9 @@ class EpochSeedHook(Hook):
     Gradients that were accumulated but not yet applied at the end of an epoch are not in
     MMEngine's checkpoints and are lost on resuming. Runs counted in iterations are not made
     exact: MMEngine skips data there by itself.
+
+    Example:
+        >>> default_hooks = dict(epoch_seed=dict(type="EpochSeedHook"))
     """
 
     priority = "VERY_LOW"  # what other hooks draw before the epoch is forgotten

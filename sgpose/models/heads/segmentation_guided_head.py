@@ -100,6 +100,11 @@ class SegmentationGuidedHeadMixin(_Head):
     Raises:
         TypeError: If a class names a head before the mix-in, whose methods would then not be used,
             or the head is EDPoseHead, which MMPose cannot train.
+
+    Example:
+        >>> @MODELS.register_module()
+        ... class SGMyHead(SegmentationGuidedHeadMixin, MyHead):
+        ...     pass
     """
 
     def __init_subclass__(cls, **kwargs) -> None:
@@ -257,7 +262,11 @@ def _add_maps(instance: InstanceData, maps: np.ndarray, metainfo: dict) -> None:
 
 @MODELS.register_module()
 class SGHeatmapHead(SegmentationGuidedHeadMixin, HeatmapHead):
-    """MMPose's HeatmapHead with the segmentation loss of :class:`SegmentationGuidedHeadMixin`."""
+    """MMPose's HeatmapHead with the segmentation loss of :class:`SegmentationGuidedHeadMixin`.
+
+    Example:
+        >>> head = dict(type="SGHeatmapHead", segmentation_loss=dict(loss_weight="auto"))
+    """
 
     _target_size: tuple[int, int] | None = None  # height and width, while a loss is computed
 
@@ -290,12 +299,20 @@ class SGHeatmapHead(SegmentationGuidedHeadMixin, HeatmapHead):
 
 @MODELS.register_module()
 class SGSimCCHead(SegmentationGuidedHeadMixin, SimCCHead):
-    """MMPose's SimCCHead with the segmentation loss of :class:`SegmentationGuidedHeadMixin`."""
+    """MMPose's SimCCHead with the segmentation loss of :class:`SegmentationGuidedHeadMixin`.
+
+    Example:
+        >>> model = dict(head=dict(type="SGSimCCHead"))  # the codec: SegmentationTarget(mask_size=)
+    """
 
 
 @MODELS.register_module()
 class SGRTMCCHead(SegmentationGuidedHeadMixin, RTMCCHead):
-    """MMPose's RTMCCHead with the segmentation loss of :class:`SegmentationGuidedHeadMixin`."""
+    """MMPose's RTMCCHead with the segmentation loss of :class:`SegmentationGuidedHeadMixin`.
+
+    Example:
+        >>> model = dict(head=dict(type="SGRTMCCHead"))  # the codec: SegmentationTarget(mask_size=)
+    """
 
 
 def _segmentation_logits(feats) -> tuple[Tensor, ...]:

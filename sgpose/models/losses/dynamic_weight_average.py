@@ -60,6 +60,11 @@ class DynamicWeightAverage(TrainingState):
     Raises:
         ValueError: If there are no tasks or a name stands twice, the temperature is not positive,
             or the interval is not a positive integer.
+
+    Example:
+        >>> weighting = DynamicWeightAverage()
+        >>> weighting.weights()
+        {'keypoint': tensor(1.), 'segmentation': tensor(1.)}
     """
 
     history: Tensor

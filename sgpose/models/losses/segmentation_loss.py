@@ -27,6 +27,11 @@ class SegmentationLoss(nn.Module):
     Args:
         loss_weight: The paper's lambda, >= 0, or ``'auto'``, see :class:`AutoLossWeight`, which
             takes the paper's 0.002 where the keypoint loss is not positive. Defaults to 0.002.
+
+    Example:
+        >>> loss = SegmentationLoss(loss_weight=1.0)
+        >>> loss([torch.zeros(1, 1, 4, 3)], torch.ones(1, 1, 4, 3))  # ln 2
+        tensor(0.6931)
     """
 
     def __init__(self, loss_weight: float | str = LOSS_WEIGHT) -> None:

@@ -19,6 +19,9 @@ class GuidedNeck(BaseModule):
     Args:
         neck (dict): Config of the neck.
         init_cfg (dict, optional): Initialisation config. Defaults to None.
+
+    Example:
+        >>> neck = dict(type="GuidedNeck", neck=dict(type="FeatureMapProcessor", concat=True))
     """
 
     def __init__(self, neck: dict, init_cfg: dict | None = None) -> None:
